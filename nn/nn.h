@@ -1,0 +1,147 @@
+/* nn.h - the engine as a model file sees it: a graph is built by calling functions, planned once, run many times.
+ *
+ * Values are row-major float32 with channels innermost: [h][w][c]. A signal of T frames with C channels is
+ * [1][T][C]; an image is [h][w][c]. Functions append nodes and compute nothing. Layer names are state-dict names:
+ * kernel sizes and channel counts come from the weights, so a model file reads as its diagram.
+ *
+ * Errors are sticky: the first bad name or shape is recorded with the layer's name and shapes, every later call
+ * on the graph is harmless, and nn_plan_new reports it. */
+#ifndef NN_NN_H
+#define NN_NN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "error.h"
+#include "weights.h"
+
+typedef struct nn_graph nn_graph;
+typedef struct nn_plan nn_plan;
+typedef struct nn_device nn_device;
+typedef struct nn_node *nn_tensor;      /* a value in a graph; owned by the graph */
+
+typedef struct nn_shape { int h, w, c; } nn_shape;
+
+/* ---- devices ------------------------------------------------------------------------------------------- */
+
+/* Opens "cpu" with `threads` threads (0: one per core this process may use). The kernels are those of the best
+ * instruction set the machine has, or of RVC_CPU=baseline|avx2|avx512. Not to be shared by threads. */
+nn_code nn_device_open(nn_device **out, const char *name, int threads, nn_error *e);
+void nn_device_close(nn_device *d);                 /* NULL is fine */
+const char *nn_device_name(const nn_device *d);     /* "cpu (avx512, 2 threads)" */
+int nn_device_threads(const nn_device *d);
+
+/* ---- building ------------------------------------------------------------------------------------------ */
+
+/* A graph over `w`, which must outlive every plan made from it. NULL only when out of memory. */
+nn_graph *nn_graph_new(nn_weights *w);
+void nn_graph_free(nn_graph *g);                    /* NULL is fine */
+const nn_error *nn_graph_error(const nn_graph *g);
+nn_shape nn_shape_of(nn_tensor x);                  /* {0,0,0} for NULL */
+
+/* printf into the graph's memory: layer names. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+const char *nn_name(nn_graph *g, const char *format, ...);
+
+/* The checkpoint has this tensor (for optional layers); its shape's axis i, or 0. */
+bool nn_has(const nn_graph *g, const char *name);
+int nn_dim(const nn_graph *g, const char *name, int axis);
+
+nn_tensor nn_input(nn_graph *g, const char *name, int h, int w, int c);       /* float32 */
+nn_tensor nn_input_index(nn_graph *g, const char *name, int w);              /* int32 [w], for nn_embed */
+void nn_output(nn_graph *g, nn_tensor x, const char *name);                   /* x can be read after a run */
+
+/* x [..][c_in] -> [..][c_out], weights NAME.weight [c_out][c_in] (or [c_out][c_in][1]) and NAME.bias if present. */
+nn_tensor nn_linear(nn_graph *g, nn_tensor x, const char *name);
+
+/* Weights NAME.weight [c_out][c_in/groups][k], or weight-normed (NAME.weight_g and _v), NAME.bias if present.
+ * Output frames: (T + 2 pad - dilation (k-1) - 1)/stride + 1. drop_last leaves out that many final frames. */
+typedef struct nn_conv1d_options {
+    const char *name;
+    int stride, pad, dilation, groups;      /* 0 means 1 (pad: 0) */
+    int drop_last;
+} nn_conv1d_options;
+nn_tensor nn_conv1d_(nn_graph *g, nn_tensor x, nn_conv1d_options o);
+#define nn_conv1d(g, x, ...) nn_conv1d_((g), (x), (nn_conv1d_options){.name = __VA_ARGS__})
+
+/* Weights [c_in][c_out][k]. Output frames: T * stride, so k - stride == 2 pad must hold. */
+typedef struct nn_conv_transpose1d_options {
+    const char *name;
+    int stride, pad;
+} nn_conv_transpose1d_options;
+nn_tensor nn_conv_transpose1d_(nn_graph *g, nn_tensor x, nn_conv_transpose1d_options o);
+#define nn_conv_transpose1d(g, x, ...) nn_conv_transpose1d_((g), (x), (nn_conv_transpose1d_options){.name = __VA_ARGS__})
+
+/* Weights [c_out][c_in][kh][kw]; stride 1, zero padding on both axes ((kh-1)/2, (kw-1)/2): same size out. */
+nn_tensor nn_conv2d(nn_graph *g, nn_tensor x, const char *name);
+
+/* Weights [c_in][c_out][3][3]; stride 2, padding 1, output padding 1: [h][w] -> [2h][2w]. */
+nn_tensor nn_conv_transpose2d(nn_graph *g, nn_tensor x, const char *name);
+
+/* Element-wise. `add` and `mul` take two equal shapes, or b of one row [1][1][c], added to every row of a. */
+nn_tensor nn_add(nn_graph *g, nn_tensor a, nn_tensor b);
+nn_tensor nn_sub(nn_graph *g, nn_tensor a, nn_tensor b);
+nn_tensor nn_mul(nn_graph *g, nn_tensor a, nn_tensor b);
+nn_tensor nn_scale(nn_graph *g, nn_tensor x, float factor);
+nn_tensor nn_relu(nn_graph *g, nn_tensor x);
+nn_tensor nn_leaky_relu(nn_graph *g, nn_tensor x, float slope);
+nn_tensor nn_gelu(nn_graph *g, nn_tensor x);                    /* exact: x/2 (1 + erf(x/sqrt 2)) */
+nn_tensor nn_tanh(nn_graph *g, nn_tensor x);
+nn_tensor nn_sigmoid(nn_graph *g, nn_tensor x);
+nn_tensor nn_exp(nn_graph *g, nn_tensor x);
+nn_tensor nn_batch_norm(nn_graph *g, nn_tensor x, const char *name);   /* inference form, eps 1e-5, over channels */
+
+nn_tensor nn_layer_norm(nn_graph *g, nn_tensor x, const char *name);   /* NAME.weight/.bias or .gamma/.beta; eps 1e-5 */
+nn_tensor nn_group_norm(nn_graph *g, nn_tensor x, const char *name, int groups);   /* eps 1e-5 */
+nn_tensor nn_gated_tanh(nn_graph *g, nn_tensor x);             /* [..][2c] -> [..][c]: tanh(x[:c]) sigmoid(x[c:]) */
+
+/* Multi-head attention over frames: q, k, v [1][T][heads*d] -> [1][T][heads*d], scores scaled by 1/sqrt(d).
+ * relative: NULL, or the stem of NAME.emb_rel_k and NAME.emb_rel_v [1][2*window+1][d], shared by the heads
+ * (Shaw et al. 2018 as in VITS): scores(i,j) += q_i . k_rel[j-i+window] / sqrt(d), out_i += sum_j p_ij v_rel[j-i+window]
+ * for |j-i| <= window. */
+nn_tensor nn_attention(nn_graph *g, nn_tensor q, nn_tensor k, nn_tensor v, int heads, const char *relative);
+
+/* Bidirectional GRU, PyTorch's gate order r, z, n and both biases: [1][T][c] -> [1][T][2*hidden].
+ * Weights NAME.weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 and the same with _reverse. */
+nn_tensor nn_bigru(nn_graph *g, nn_tensor x, const char *name);
+
+nn_tensor nn_avg_pool2x2(nn_graph *g, nn_tensor x);            /* h and w even */
+nn_tensor nn_embed(nn_graph *g, nn_tensor index, const char *name);    /* rows of NAME.weight [n][c]; index in 0..n-1 */
+nn_tensor nn_concat(nn_graph *g, nn_tensor a, nn_tensor b);    /* on channels */
+nn_tensor nn_slice(nn_graph *g, nn_tensor x, int from, int count);     /* channels from .. from+count-1 */
+nn_tensor nn_flip(nn_graph *g, nn_tensor x);                   /* channels reversed */
+nn_tensor nn_planar(nn_graph *g, nn_tensor x);                 /* [h][w][c] -> [1][h][c*w], index c*w_count + w */
+
+/* ---- planning and running ------------------------------------------------------------------------------ */
+
+/* Plans g for d and takes ownership of g, in failure too. Folds, fuses, packs weights that are not packed yet, and
+ * lays every intermediate out in one slab; a run allocates nothing. */
+nn_code nn_plan_new(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e);
+void nn_plan_free(nn_plan *p);                     /* NULL is fine */
+
+/* Copies a whole input in before a run, a whole output out after it. The name must be the graph's. */
+void nn_plan_write(nn_plan *p, const char *input, const void *data);
+void nn_plan_read(nn_plan *p, const char *output, void *data);
+nn_shape nn_plan_shape(const nn_plan *p, const char *name);    /* of an input or output; {0,0,0}: no such name */
+nn_code nn_plan_run(nn_plan *p, nn_error *e);
+
+size_t nn_plan_bytes(const nn_plan *p);            /* slab and scratch */
+double nn_plan_flops(const nn_plan *p);            /* multiplications and additions of one run, as direct forms */
+
+/* Prints the planned nodes (op, name, shape, fused steps, offset), and, after a run under nn_plan_profile(p, true),
+ * each one's time. */
+void nn_plan_print(const nn_plan *p, void *file /* FILE* */);
+void nn_plan_profile(nn_plan *p, bool on);
+
+/* ---- plan cache ---------------------------------------------------------------------------------------- */
+
+/* A few plans by key (a length), least recently used out first: files of one length are planned once. */
+typedef struct nn_plan_cache nn_plan_cache;
+typedef nn_code nn_plan_build(void *context, const int64_t key[2], nn_plan **out, nn_error *e);
+nn_plan_cache *nn_plan_cache_new(int capacity, nn_plan_build *build, void *context);    /* NULL: out of memory */
+void nn_plan_cache_free(nn_plan_cache *c);
+nn_code nn_plan_cache_get(nn_plan_cache *c, const int64_t key[2], nn_plan **out, nn_error *e); /* plan stays the cache's */
+
+#endif

@@ -1,0 +1,61 @@
+/* weights.h - a checkpoint's tensors: found by name, checked, read as float32, and kept in packed form.
+ *
+ * Life of a weight: nn_weights_open reads names and shapes only. Planning a graph asks for each tensor by its
+ * state-dict name, folds and packs it once, and keeps the packed form here; after that the raw tensor is not in
+ * memory. A second plan of any length finds everything packed, so a set of weights is immutable from its users'
+ * point of view and may be shared by threads (a mutex guards the packing). */
+#ifndef NN_WEIGHTS_H
+#define NN_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "error.h"
+
+enum { NN_WEIGHT_RANK = 8 };
+
+typedef struct nn_weights nn_weights;
+
+typedef struct nn_weight {
+    const char *name;             /* state-dict name; owned by the nn_weights */
+    const char *dtype;            /* "float32", ... as stored */
+    int rank;
+    int64_t shape[NN_WEIGHT_RANK];
+    int64_t count;                /* elements */
+    bool used;                    /* some graph has asked for it */
+} nn_weight;
+
+/* Opens an .npz; reads names and shapes, and config.json (inside, or NAME.json beside the file). */
+nn_code nn_weights_open(nn_weights **out, const char *path, nn_error *e);
+
+/* An empty set to be filled by nn_weights_add (tests, importers). `label` stands for the path in messages. */
+nn_code nn_weights_new(nn_weights **out, const char *label, nn_error *e);
+nn_code nn_weights_add(nn_weights *w, const char *name, int rank, const int64_t *shape, const float *data,
+                       nn_error *e);      /* data [product of shape] is copied */
+void nn_weights_free(nn_weights *w);      /* NULL is fine */
+
+const char *nn_weights_path(const nn_weights *w);
+const char *nn_weights_config(const nn_weights *w);       /* JSON text, or NULL */
+void nn_weights_set_config(nn_weights *w, const char *json);   /* copied; for sets made by nn_weights_new */
+size_t nn_weights_count(const nn_weights *w);
+const nn_weight *nn_weights_at(const nn_weights *w, size_t i);
+
+/* The tensor of that name, or NULL; marks nothing. */
+const nn_weight *nn_weights_peek(const nn_weights *w, const char *name);
+
+/* The tensor `name` as float32 in a fresh 64-byte-aligned buffer (free with free()), marked as used. Wanted is
+ * its shape, or rank -1 for any. A missing tensor, another shape, NaN or infinity is an NN_ERROR_MODEL that
+ * names file and tensor and both shapes. */
+nn_code nn_weights_load(nn_weights *w, const char *name, int rank, const int64_t *shape, float **out, nn_error *e);
+
+/* The packed store: blobs by key. keep() takes ownership of blob (freed with free()); when the key is there
+ * already, blob is freed and the kept one returned. Thread-safe. */
+const void *nn_weights_packed(nn_weights *w, const char *key);
+const void *nn_weights_keep(nn_weights *w, const char *key, void *blob, size_t bytes);
+size_t nn_weights_packed_bytes(nn_weights *w);
+
+/* Held while packing, so that two threads do not pack the same tensor (recursive). */
+void nn_weights_lock(nn_weights *w);
+void nn_weights_unlock(nn_weights *w);
+
+#endif
