@@ -1,0 +1,35 @@
+/* index.h - FAISS index files as RVC trains them (IVF-Flat "IwFl" over a flat L2 quantizer, or flat "IxF2"/"IxFI"), read
+ * without FAISS, and the retrieval of NUMERICS.md: k = 8 nearest by squared L2, weights 1/score^2.
+ * Every count is checked against the file's size before it is used; vectors are mapped, not copied. */
+#ifndef RVC_INDEX_H
+#define RVC_INDEX_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "../nn/error.h"
+
+enum { RVC_RETRIEVAL_K = 8 };
+
+typedef struct rvc_index rvc_index;        /* immutable; shared by threads */
+
+nn_code rvc_index_open(rvc_index **out, const char *path, nn_error *e);
+void rvc_index_close(rvc_index *x);                  /* NULL is fine */
+const char *rvc_index_path(const rvc_index *x);
+const char *rvc_index_type(const rvc_index *x);      /* "IVF-Flat" or "flat" */
+int rvc_index_width(const rvc_index *x);             /* 256 (v1) or 768 (v2) */
+int64_t rvc_index_vectors(const rvc_index *x);
+int rvc_index_lists(const rvc_index *x);             /* 0 for a flat one */
+int rvc_index_nprobe(const rvc_index *x);
+
+/* The k nearest of each query: q [n][width] -> scores [n][k] (squared L2, ascending), ids [n][k] (-1 where fewer were found).
+ * vectors [n][k], when not NULL, receives pointers to the vectors (NULL for id -1), valid as long as the index.
+ * 1 <= k <= 1024. Thread-safe; threads is how many it may start (1: none). */
+nn_code rvc_index_search(const rvc_index *x, const float *q, size_t n, int k, float *scores, int64_t *ids,
+                         const float **vectors, int threads, nn_error *e);
+
+/* Blends each row of features [n][width] with what the index holds near it, in place:
+ * f = rate * sum_j w_j v_j + (1 - rate) * f, w_j = score_j^-2 normalised; an exact hit gives that vector, an id -1 weighs 0, a
+ * row with no neighbour is left alone. */
+nn_code rvc_index_retrieve(const rvc_index *x, float *features, size_t n, float rate, int threads, nn_error *e);
+
+#endif
