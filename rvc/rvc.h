@@ -45,8 +45,8 @@ typedef struct rvc_models rvc_models;
 typedef struct rvc_converter rvc_converter;
 
 typedef struct rvc_model_paths {
-    const char *voice;     /* .npz; required */
-    const char *hubert;    /* .npz; required */
+    const char *voice;     /* .npz; NULL where only rvc_pitch is wanted */
+    const char *hubert;    /* .npz; required with a voice */
     const char *rmvpe;     /* .npz; may be NULL for voices without f0 */
     const char *index;     /* .index, or NULL */
 } rvc_model_paths;
