@@ -47,11 +47,11 @@ typedef struct nn_step {
 typedef struct nn_conv_params {
     int kernel_h, kernel_w;
     int stride;           /* along w; 2 on both axes where transposed and kernel_h > 1 */
-    int pad_h, pad_w;
+    int pad_h, pad_w;     /* input rows and columns of zeros before the first */
     int dilation, groups;
     int drop_last;
     bool transposed;
-    bool linear;          /* weights have no tap axes */
+    bool bias;
     const char *batch_norm;   /* folded in after the weights, or NULL */
     nn_step pre;          /* applied to what is read; kind NN_STEP_COUNT: none */
 } nn_conv_params;
@@ -80,6 +80,7 @@ typedef struct nn_node {
     int uses;             /* nodes that read it */
     int last_use;         /* index of the last of them */
     size_t offset;        /* byte offset in the slab */
+    size_t workspace, workspace_offset;   /* bytes the back end wants in the slab while the node runs, and where */
     int n_blobs;
     const void *blob[NN_MAX_BLOBS];  /* packed weights, owned by the nn_weights; meaning is the op's */
 } nn_node;

@@ -49,19 +49,30 @@ const char *nn_name(nn_graph *g, const char *format, ...);
 bool nn_has(const nn_graph *g, const char *name);
 int nn_dim(const nn_graph *g, const char *name, int axis);
 
+/* The same of NAME's weight, in whichever form it is there: NAME.weight, or the direction of a weight norm. */
+int nn_weight_dim(const nn_graph *g, const char *name, int axis);
+
+/* How many parts STEM.0, STEM.1, ... the checkpoint has: 1 + the largest N of a name "STEM.N...."; 0: none. */
+int nn_count(const nn_weights *w, const char *stem);
+
 nn_tensor nn_input(nn_graph *g, const char *name, int h, int w, int c);       /* float32 */
 nn_tensor nn_input_index(nn_graph *g, const char *name, int w);              /* int32 [w], for nn_embed */
 void nn_output(nn_graph *g, nn_tensor x, const char *name);                   /* x can be read after a run */
 
-/* x [..][c_in] -> [..][c_out], weights NAME.weight [c_out][c_in] (or [c_out][c_in][1]) and NAME.bias if present. */
+/* A bias NAME.bias [c_out] is required everywhere unless .no_bias says that the layer has none: a checkpoint that
+ * lacks one is damaged, not different.
+ *
+ * x [..][c_in] -> [..][c_out], weights NAME.weight [c_out][c_in] (or [c_out][c_in][1]). */
 nn_tensor nn_linear(nn_graph *g, nn_tensor x, const char *name);
 
-/* Weights NAME.weight [c_out][c_in/groups][k], or weight-normed (NAME.weight_g and _v), NAME.bias if present.
+/* Weights NAME.weight [c_out][c_in/groups][k], or weight-normed: NAME.weight_g and NAME.weight_v (or PyTorch's newer
+ * NAME.parametrizations.weight.original0 and original1); the norm is over the axes where g has length 1.
  * Output frames: (T + 2 pad - dilation (k-1) - 1)/stride + 1. drop_last leaves out that many final frames. */
 typedef struct nn_conv1d_options {
     const char *name;
     int stride, pad, dilation, groups;      /* 0 means 1 (pad: 0) */
     int drop_last;
+    bool no_bias;
 } nn_conv1d_options;
 nn_tensor nn_conv1d_(nn_graph *g, nn_tensor x, nn_conv1d_options o);
 #define nn_conv1d(g, x, ...) nn_conv1d_((g), (x), (nn_conv1d_options){.name = __VA_ARGS__})
@@ -75,10 +86,16 @@ nn_tensor nn_conv_transpose1d_(nn_graph *g, nn_tensor x, nn_conv_transpose1d_opt
 #define nn_conv_transpose1d(g, x, ...) nn_conv_transpose1d_((g), (x), (nn_conv_transpose1d_options){.name = __VA_ARGS__})
 
 /* Weights [c_out][c_in][kh][kw]; stride 1, zero padding on both axes ((kh-1)/2, (kw-1)/2): same size out. */
-nn_tensor nn_conv2d(nn_graph *g, nn_tensor x, const char *name);
+typedef struct nn_conv2d_options {
+    const char *name;
+    bool no_bias;
+} nn_conv2d_options;
+nn_tensor nn_conv2d_(nn_graph *g, nn_tensor x, nn_conv2d_options o);
+#define nn_conv2d(g, x, ...) nn_conv2d_((g), (x), (nn_conv2d_options){.name = __VA_ARGS__})
 
 /* Weights [c_in][c_out][3][3]; stride 2, padding 1, output padding 1: [h][w] -> [2h][2w]. */
-nn_tensor nn_conv_transpose2d(nn_graph *g, nn_tensor x, const char *name);
+nn_tensor nn_conv_transpose2d_(nn_graph *g, nn_tensor x, nn_conv2d_options o);
+#define nn_conv_transpose2d(g, x, ...) nn_conv_transpose2d_((g), (x), (nn_conv2d_options){.name = __VA_ARGS__})
 
 /* Element-wise. `add` and `mul` take two equal shapes, or b of one row [1][1][c], added to every row of a. */
 nn_tensor nn_add(nn_graph *g, nn_tensor a, nn_tensor b);

@@ -49,12 +49,15 @@ nn_code npz_read_text(npz *z, const char *member, char **out, nn_error *e);
 
 size_t npz_dtype_size(npz_dtype t);
 const char *npz_dtype_name(npz_dtype t);                  /* "float32", as numpy says it */
+const char *npz_dtype_descr(npz_dtype t);                 /* "<f4", as a .npy header says it */
 void npz_f16_to_f32(float *dst, const uint16_t *src, size_t count);
 void npz_bf16_to_f32(float *dst, const uint16_t *src, size_t count);
 
-/* Writing: members go to PATH.part-XXXXXX beside `path` and are renamed onto `path` by npz_finish, so a file
- * under its final name is always whole. Data is stored, not deflated: weights do not compress, and stored
- * members can be mapped. npz_abandon removes the temporary file. Both free the writer. */
+/* Writing: members' bytes go to a spool file PATH.part-XXXXXX beside `path` as they come, so no tensor stays in memory;
+ * npz_finish has libzip put the archive together under another temporary name and rename it onto `path`, so a file
+ * under its final name is always whole. Data is stored, not deflated: weights do not compress. Dates are fixed: the
+ * same members give the same bytes. npz_finish and npz_abandon remove the spool and free the writer; npz_abandon(NULL)
+ * is fine. A name given twice and an archive without members are NN_ERROR_ARGUMENT. */
 typedef struct npz_writer npz_writer;
 nn_code npz_create(npz_writer **out, const char *path, nn_error *e);
 nn_code npz_write(npz_writer *w, const char *name, npz_dtype dtype, int rank, const int64_t *shape,

@@ -36,7 +36,7 @@ void nn_weights_free(nn_weights *w);      /* NULL is fine */
 
 const char *nn_weights_path(const nn_weights *w);
 const char *nn_weights_config(const nn_weights *w);       /* JSON text, or NULL */
-void nn_weights_set_config(nn_weights *w, const char *json);   /* copied; for sets made by nn_weights_new */
+void nn_weights_set_config(nn_weights *w, const char *json);   /* copied; NULL: none */
 size_t nn_weights_count(const nn_weights *w);
 const nn_weight *nn_weights_at(const nn_weights *w, size_t i);
 
@@ -49,7 +49,7 @@ const nn_weight *nn_weights_peek(const nn_weights *w, const char *name);
 nn_code nn_weights_load(nn_weights *w, const char *name, int rank, const int64_t *shape, float **out, nn_error *e);
 
 /* The packed store: blobs by key. keep() takes ownership of blob (freed with free()); when the key is there
- * already, blob is freed and the kept one returned. Thread-safe. */
+ * already, blob is freed and the kept one returned. NULL, and blob freed: out of memory. Thread-safe. */
 const void *nn_weights_packed(nn_weights *w, const char *key);
 const void *nn_weights_keep(nn_weights *w, const char *key, void *blob, size_t bytes);
 size_t nn_weights_packed_bytes(nn_weights *w);

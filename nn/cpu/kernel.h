@@ -48,6 +48,9 @@ const nn_kernel_table *const *nn_kernel_tables(int *count);
 
 #define NN_CAT_(a, b, c) a##_##b##_##c
 #define NN_CAT(a, b, c) NN_CAT_(a, b, c)
+#define NN_TEXT_(x) #x
+#define NN_TEXT(x) NN_TEXT_(x)
+#define NN_ISA_NAME NN_TEXT(NN_ISA)
 #define NN_KERNEL(op, part) NN_CAT(nn_##op, part, NN_ISA)
 
 #endif

@@ -1,0 +1,194 @@
+/* conv.c - linear layers, 1-D and 2-D convolutions and their transposes as one shifted-rows matrix product.
+ *
+ * Channels are innermost, so the input of one tap is the input's rows shifted by a constant, and a convolution is a sum
+ * of matrix products of shifted rows with the taps' matrices (tile.h); nothing like im2col is ever written.
+ *
+ *   line     The input as one sequence of rows with zeros where padding is read. A signal [T][C] is a line as it stands;
+ *            of an image [h][w][C] the rows of pixels follow one another with pad_w zero pixels between them, so that
+ *            tap (dy, dx) is an offset of dy * (w + pad_w) + dx for every pixel. Outputs at the zero pixels are not kept.
+ *   block    What one task takes of the line, copied into its scratch with the zeros and the pre-activation. Layers
+ *            without padding read their input in place.
+ *   phase    A transposed convolution of stride s is s (s*s) convolutions, each giving every s-th output.
+ *   panel    NN_NR output channels: bias, then one line of weights per (tap, input channel), packed once at load.
+ *
+ * Every output is summed by one task in one order: threads and blocks change no bit. */
+#include "conv_pack.h"
+#include "steps.h"
+#include "tile.h"
+
+/* Input rows of a block: they and a panel stay in L2. In place they cost nothing to be taken, but panels to be read. */
+enum { BLOCK_BYTES = 160 * 1024, BLOCK_BYTES_IN_PLACE = 384 * 1024 };
+
+enum { PLAN_BLOCK, PLAN_BLOCKS, PLAN_PARTS, PLAN_LINES, PLAN_PITCH, PLAN_IN_PLACE };
+
+static const nn_conv_pack *packed(const nn_node *n) { return n->blob[0]; }
+
+/* Channels in a row of the line: one group's where there are groups. */
+static int line_channels(const nn_node *n) { return n->in[0]->shape.c / n->u.conv.groups; }
+
+static bool is_image(const nn_conv_params *p) { return p->kernel_h > 1; }
+
+static int pitch(const nn_node *n) { return n->in[0]->shape.w + (is_image(&n->u.conv) ? n->u.conv.pad_w : 0); }
+
+/* Offset of a tap in line rows. */
+static int tap_offset(const nn_conv_tap *t, int line_pitch) { return t->dy * line_pitch + t->dx; }
+
+/* Line rows from the first one a phase's output reads to the last, that one not counted. */
+static int phase_span(const nn_conv_phase *phase, int line_pitch) {
+    return tap_offset(&phase->tap[phase->taps - 1], line_pitch) + phase->merged - 1 - tap_offset(&phase->tap[0], line_pitch);
+}
+
+nn_code NN_KERNEL(conv, pack)(nn_node *n, nn_weights *w, nn_error *e) {
+    nn_code code = nn_conv_pack_weights(n, w, NN_VW, NN_ISA_NAME, e);
+    return code ? code : NN_KERNEL(map, pack)(n, w, e);
+}
+
+void NN_KERNEL(conv, setup)(nn_call *c) {
+    const nn_node *n = c->node;
+    const nn_conv_params *p = &n->u.conv;
+    const nn_conv_pack *k = packed(n);
+    const nn_shape in = n->in[0]->shape;
+    bool in_place = !p->pad_w && !p->pad_h && p->pre.kind == NN_STEP_COUNT && p->groups == 1 && !p->transposed;
+    int lines = p->transposed || is_image(p) ? in.h * pitch(n) : (int)nn_rows(n->shape);
+    int width = line_channels(n), span = 0;
+    for (int f = 0; f < k->phases; f++) {
+        int reach = phase_span(nn_conv_phase_at(k, f), pitch(n));
+        if (reach > span) span = reach;
+    }
+    int wanted = 4 * c->threads, panels = k->panels * p->groups * k->phases;
+    int block = (int)((size_t)(in_place ? BLOCK_BYTES_IN_PLACE : BLOCK_BYTES) / ((size_t)width * sizeof(float) * (size_t)p->stride));
+    int fair = (lines * (panels < wanted ? panels : wanted) + wanted - 1) / wanted;    /* panels are tasks too */
+    if (block > fair) block = fair;
+    block = (block + NN_MR - 1) / NN_MR * NN_MR;
+    if (block < 2 * NN_MR) block = 2 * NN_MR;
+    int blocks = (lines + block - 1) / block;
+    int parts = (wanted + blocks * p->groups * k->phases - 1) / (blocks * p->groups * k->phases);
+    if (parts > k->panels) parts = k->panels;
+    c->plan[PLAN_BLOCK] = block;
+    c->plan[PLAN_BLOCKS] = blocks;
+    c->plan[PLAN_PARTS] = parts;
+    c->plan[PLAN_LINES] = lines;
+    c->plan[PLAN_PITCH] = pitch(n);
+    c->plan[PLAN_IN_PLACE] = in_place;
+    c->stages = 1;
+    c->tasks[0] = blocks * parts * p->groups * k->phases;
+    size_t rows = in_place ? 0 : (size_t)(block * (p->transposed ? 1 : p->stride) + span + 1);
+    c->scratch_bytes = (rows * (size_t)width + NN_VW + NN_MR * NN_NR) * sizeof(float) + 128;
+}
+
+/* Copies `count` input rows from row `from`, channels first .. first+width-1, with the pre-activation. */
+static void copy_rows(const nn_call *c, int from, int count, int first, int width, float *to) {
+    const nn_step *pre = &c->node->u.conv.pre;
+    const int channels = c->node->in[0]->shape.c;
+    const float *x = c->in[0] + (size_t)from * (size_t)channels + first;
+    if (pre->kind == NN_STEP_COUNT) {
+        for (int r = 0; r < count; r++) memcpy(to + (size_t)r * (size_t)width, x + (size_t)r * (size_t)channels, (size_t)width * sizeof *to);
+        return;
+    }
+    for (int r = 0; r < count; r++, x += channels, to += width) {
+        int i = 0;
+        for (; i + NN_VW <= width; i += NN_VW) nn_store(to + i, nn_step_unary(pre, nn_load(x + i)));
+        if (i < width) nn_store_part(to + i, nn_step_unary(pre, nn_load_part(x + i, width - i)), width - i);
+    }
+}
+
+/* Line rows from .. from+count-1, zeros where the line has no input. */
+static void fill_line(const nn_call *c, int from, int count, int first, int width, float *to) {
+    const nn_shape in = c->node->in[0]->shape;
+    const int line_pitch = (int)c->plan[PLAN_PITCH];
+    while (count > 0) {
+        int y = from >= 0 ? from / line_pitch : -1;
+        int x = from - y * line_pitch, n, source = -1;
+        if (y < 0)
+            n = -from;                                         /* before the first row */
+        else if (y >= in.h)
+            n = count;
+        else if (x < in.w) {
+            n = in.w - x;
+            source = y * in.w + x;
+        } else
+            n = line_pitch - x;
+        if (n > count) n = count;
+        if (source >= 0)
+            copy_rows(c, source, n, first, width, to);
+        else
+            memset(to, 0, (size_t)n * (size_t)width * sizeof *to);
+        to += (size_t)n * (size_t)width;
+        from += n;
+        count -= n;
+    }
+}
+
+/* The output rows of line rows from .. from+count-1 under a phase; -1 for those that are not kept. */
+static void output_rows(const nn_call *c, const nn_conv_phase *phase, int from, int count, ptrdiff_t *row) {
+    const nn_conv_params *p = &c->node->u.conv;
+    const nn_shape in = c->node->in[0]->shape;
+    const int line_pitch = (int)c->plan[PLAN_PITCH];
+    if (!is_image(p)) {
+        const int step = p->transposed ? p->stride : 1;
+        for (int i = 0; i < count; i++) row[i] = (ptrdiff_t)(from + i) * step + phase->x;
+        return;
+    }
+    const int step = p->transposed ? p->stride : 1;
+    for (int i = 0, y = from / line_pitch, x = from % line_pitch; i < count; i++) {
+        row[i] = x < in.w ? (ptrdiff_t)(y * step + phase->y) * c->node->shape.w + x * step + phase->x : -1;
+        if (++x == line_pitch) x = 0, y++;
+    }
+}
+
+static void store_rows(const nn_call *c, const float *tile, const ptrdiff_t *row, int rows, int channel, int channels) {
+    const int width = c->node->shape.c;
+    for (int r = 0; r < rows; r++) {
+        if (row[r] < 0) continue;
+        float *to = c->out + row[r] * width + channel;
+        const float *from = tile + r * NN_NR;
+        if (channels == NN_NR) {
+            nn_store(to, nn_load(from));
+            nn_store(to + NN_VW, nn_load(from + NN_VW));
+        } else
+            memcpy(to, from, (size_t)channels * sizeof *to);
+    }
+}
+
+void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) {
+    (void)stage;
+    const nn_node *n = c->node;
+    const nn_conv_params *p = &n->u.conv;
+    const nn_conv_pack *k = packed(n);
+    const int parts = (int)c->plan[PLAN_PARTS], block = (int)c->plan[PLAN_BLOCK];
+    const int part = task % parts, b = task / parts % (int)c->plan[PLAN_BLOCKS];
+    const int rest = task / parts / (int)c->plan[PLAN_BLOCKS], group = rest % p->groups, f = rest / p->groups;
+    const nn_conv_phase *phase = nn_conv_phase_at(k, f);
+    const int from = b * block, lines = (int)c->plan[PLAN_LINES];
+    const int count = nn_least(block, lines - from), step = p->transposed ? 1 : p->stride;
+    const int width = line_channels(n);
+
+    float *tile = scratch, *line = tile + NN_MR * NN_NR;
+    ptrdiff_t segment[NN_CONV_TAPS];
+    nn_rows_of a = {.row = (ptrdiff_t)step * width, .segment = segment, .segments = phase->taps, .length = width * phase->merged};
+    const int low = tap_offset(&phase->tap[0], (int)c->plan[PLAN_PITCH]);
+    for (int s = 0; s < phase->taps; s++)
+        segment[s] = (ptrdiff_t)(tap_offset(&phase->tap[s], (int)c->plan[PLAN_PITCH]) - low) * width;
+    if (c->plan[PLAN_IN_PLACE])
+        a.x = c->in[0] + (ptrdiff_t)from * a.row;
+    else {
+        const int span = phase_span(phase, (int)c->plan[PLAN_PITCH]);
+        fill_line(c, from * step + low, (count - 1) * step + span + 1, group * width, width, line);
+        a.x = line;
+    }
+    const int out_channels = n->shape.c / p->groups;
+    for (int panel = k->panels * part / parts; panel < k->panels * (part + 1) / parts; panel++) {
+        const int channel = panel * NN_NR, channels = nn_least(NN_NR, out_channels - channel);
+        const float *w = nn_conv_panel(k, phase, group, panel);
+        for (int i = 0; i < count; i += NN_MR) {
+            const int rows = nn_least(NN_MR, count - i);
+            ptrdiff_t row[NN_MR];
+            nn_rows_of part_of = a;
+            part_of.x += (ptrdiff_t)i * a.row;
+            nn_tile_product(part_of, w, tile, NN_NR, rows, channels > NN_VW ? 2 : 1);
+            output_rows(c, phase, from + i, rows, row);
+            nn_steps_apply(c, tile, NN_NR, row, rows, group * out_channels + channel, channels);
+            store_rows(c, tile, row, rows, group * out_channels + channel, channels);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+/* math.h - exp, tanh, sigmoid, erf and GELU on vectors, to a few units in the last place of float32.
+ *
+ * No table, no branch and no assumption of finite arguments: NaN gives NaN, the ends saturate, exp underflows
+ * gradually. To keep NaN, bounds are written nn_min(bound, x) and nn_max(bound, x): a false comparison picks x.
+ *
+ * exp: x = n ln 2 + r with |r| <= ln 2 / 2 (Cody & Waite 1980: ln 2 in two parts, so that n ln2_high is exact), then
+ *      e^x = 2^n (1 + r + r^2 P(r)).
+ * tanh: with t = e^(-2|x|) - 1, computed without cancellation, tanh |x| = -t / (2 + t).
+ * erf: x P(x^2) / Q(x^2) on |x| <= 3.9, where erf has come within half a unit of 1.
+ *
+ * The coefficients were fitted for this file by iteratively reweighted least squares (Lawson's algorithm) on
+ * Chebyshev nodes in double: P of exp to 3.2e-9 of e^r, erf's quotient to 1.8e-8 of erf x. */
+#ifndef NN_CPU_MATH_H
+#define NN_CPU_MATH_H
+
+#include "vector.h"
+
+/* e^x = scale (1 + tail), scale = two * two_more: two powers of 2, as 2^n alone may be no float. */
+typedef struct nn_exp_parts {
+    nn_v tail, two, two_more;
+} nn_exp_parts;
+
+static inline nn_exp_parts nn_vexp_split(nn_v x) {
+    /* Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the sum. */
+    const nn_v magic = nn_splat(12582912.0f);
+    nn_v t = x * nn_splat(1.44269504f) + magic;
+    nn_v n = t - magic;
+    nn_v r = x - n * nn_splat(0.693359375f);
+    r = r - n * nn_splat(-2.12194440e-4f);
+    nn_v p = nn_splat(1.395072671584785e-3f);
+    p = p * r + 8.369024842977524e-3f;
+    p = p * r + 4.166620224714279e-2f;
+    p = p * r + 1.666651815176010e-1f;
+    p = p * r + 0.5f;
+    nn_vi k = (nn_vi)t - (nn_vi)magic;
+    nn_vi half = k >> 1;
+    nn_exp_parts e;
+    e.tail = p * (r * r) + r;
+    e.two = (nn_v)((half + 127) << 23);
+    e.two_more = (nn_v)((k - half + 127) << 23);
+    return e;
+}
+
+/* 0 below -104, infinity above 88.73. */
+static inline nn_v nn_vexp(nn_v x) {
+    x = nn_min(nn_splat(89.0f), nn_max(nn_splat(-104.0f), x));
+    nn_exp_parts e = nn_vexp_split(x);
+    return ((e.tail + 1.0f) * e.two) * e.two_more;
+}
+
+static inline nn_v nn_vabs(nn_v x) { return (nn_v)((nn_vi)x & 0x7fffffff); }
+static inline nn_v nn_vcopysign(nn_v magnitude, nn_v sign) {
+    return (nn_v)((nn_vi)nn_vabs(magnitude) | ((nn_vi)sign & (int32_t)0x80000000u));
+}
+
+static inline nn_v nn_vtanh(nn_v x) {
+    nn_exp_parts e = nn_vexp_split(nn_max(nn_splat(-40.0f), -2.0f * nn_vabs(x)));
+    nn_v two = e.two * e.two_more;
+    nn_v t = e.tail * two + (two - 1.0f);
+    return nn_vcopysign(t / (t + 2.0f), x);
+}
+
+static inline nn_v nn_vsigmoid(nn_v x) { return 1.0f / (nn_vexp(-x) + 1.0f); }
+
+static inline nn_v nn_verf(nn_v x) {
+    x = nn_min(nn_splat(3.9f), nn_max(nn_splat(-3.9f), x));
+    nn_v u = x * x;
+    nn_v p = nn_splat(2.066470252157939e-6f), q = nn_splat(3.826991099086552e-5f);
+    p = p * u + 2.850606782256714e-4f;
+    q = q * u + 1.157365760329008e-3f;
+    p = p * u + 3.738308043775104e-3f;
+    q = q * u + 1.491420046127536e-2f;
+    p = p * u + 5.266796060412633e-2f;
+    q = q * u + 1.138186156763680e-1f;
+    p = p * u + 1.896660338745355e-1f;
+    q = q * u + 5.014199279296545e-1f;
+    p = p * u + 1.128379147650203f;
+    q = q * u + 1.0f;
+    nn_v y = x * p / q;
+    return nn_min(nn_splat(1.0f), nn_max(nn_splat(-1.0f), y));
+}
+
+/* x/2 (1 + erf(x / sqrt 2)); -infinity gives -0, its limit. */
+static inline nn_v nn_vgelu(nn_v x) {
+    nn_v tail = nn_verf(x * 0.70710678f) + 1.0f;
+    return 0.5f * nn_max(nn_splat(-3.4e38f), x) * tail;
+}
+
+#endif

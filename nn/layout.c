@@ -1,0 +1,116 @@
+/* layout.c - where every value lies in the slab.
+ *
+ * A value lives from the node that makes it to its last reader. Values that never live at the same time may share
+ * bytes; a node that only works element by element writes over an operand that dies with it. Blocks are placed largest
+ * first at the lowest offset that is free during their whole life. */
+#include "plan.h"
+
+#include <stdlib.h>
+
+enum { ALIGN = 64, TAIL = 256 };     /* kernels may read a vector or two beyond a value's end */
+
+typedef struct block {
+    size_t bytes, offset;
+    int from, to;                    /* positions in plan->node, inclusive */
+} block;
+
+static bool same_size(const nn_node *a, const nn_node *b) {
+    return a->shape.h == b->shape.h && a->shape.w == b->shape.w && a->shape.c == b->shape.c;
+}
+
+/* The operand whose block n may write over, or -1: one that only steps read, of n's shape, that dies here. */
+static int reusable(const nn_plan *p, const nn_node *n, int position, const int *last, const int *slot) {
+    (void)p;
+    if (n->op != NN_OP_map && !n->n_steps) return -1;
+    int own = n->op == NN_OP_map ? 0 : n->n_in;     /* inputs before `own` are read out of step with the output */
+    if (n->op != NN_OP_map)
+        for (int s = 0; s < n->n_steps; s++)
+            if (n->steps[s].operand >= 0 && n->steps[s].operand < own) own = n->steps[s].operand;
+    for (int k = own; k < n->n_in; k++) {
+        const nn_node *t = n->in[k];
+        if (t->output || t->is_index || last[t->index] != position || !same_size(t, n)) continue;
+        bool read_elsewhere = false;
+        for (int j = 0; j < own; j++) read_elsewhere |= slot[n->in[j]->index] == slot[t->index];
+        if (!read_elsewhere) return k;
+    }
+    return -1;
+}
+
+static int by_size(const void *a, const void *b) {
+    const block *x = *(block *const *)a, *y = *(block *const *)b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x->from - y->from;
+}
+
+static int by_offset(const void *a, const void *b) {
+    const block *x = *(block *const *)a, *y = *(block *const *)b;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Places blocks [n]; `order` and `busy` are room for n pointers. Returns the slab's size. */
+static size_t place(block *blocks, int n, block **order, block **busy) {
+    size_t total = 0;
+    for (int i = 0; i < n; i++) order[i] = &blocks[i];
+    qsort(order, (size_t)n, sizeof *order, by_size);
+    for (int i = 0; i < n; i++) {
+        block *b = order[i];
+        int m = 0;
+        for (int j = 0; j < i; j++)
+            if (order[j]->from <= b->to && b->from <= order[j]->to) busy[m++] = order[j];
+        qsort(busy, (size_t)m, sizeof *busy, by_offset);
+        size_t at = 0;
+        for (int j = 0; j < m && busy[j]->offset < at + b->bytes; j++)
+            if (busy[j]->offset + busy[j]->bytes > at) at = busy[j]->offset + busy[j]->bytes;
+        b->offset = at;
+        if (at + b->bytes > total) total = at + b->bytes;
+    }
+    return total;
+}
+
+nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
+    size_t nodes = (size_t)p->graph->count, n = (size_t)p->count;
+    int *last = calloc(nodes + 1, sizeof *last), *slot = calloc(nodes + 1, sizeof *slot);
+    block *blocks = calloc(2 * n + 1, sizeof *blocks);
+    block **order = calloc(4 * n + 2, sizeof *order);
+    nn_code code = NN_OK;
+    if (!last || !slot || !blocks || !order) {
+        code = nn_fail_memory(e, "a plan");
+        goto done;
+    }
+    for (int i = 0; i < p->count; i++) {
+        const nn_node *m = p->node[i];
+        last[m->index] = m->output ? p->count : i;
+        for (int k = 0; k < m->n_in; k++)
+            if (last[m->in[k]->index] < i) last[m->in[k]->index] = i;
+    }
+    int used = 0;
+    for (int i = 0; i < p->count; i++) {
+        nn_node *m = p->node[i];
+        int reuse = m->op == NN_OP_input ? -1 : reusable(p, m, i, last, slot);
+        if (reuse >= 0) {
+            slot[m->index] = slot[m->in[reuse]->index];
+            block *b = &blocks[slot[m->index]];
+            if (b->to < last[m->index]) b->to = last[m->index];
+        } else {
+            size_t bytes = (nn_elements(m->shape) * sizeof(float) + TAIL + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+            slot[m->index] = used;
+            blocks[used++] = (block){bytes, 0, m->op == NN_OP_input ? -1 : i, last[m->index]};
+        }
+    }
+    int values = used;
+    for (int i = 0; i < p->count; i++)      /* workspaces follow, in node order */
+        if (p->node[i]->workspace)
+            blocks[used++] = (block){(p->node[i]->workspace + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0, i, i};
+    p->slab_bytes = place(blocks, used, order, order + 2 * n + 1);
+    for (int i = 0; i < p->count; i++) {
+        nn_node *m = p->node[i];
+        m->offset = blocks[slot[m->index]].offset;
+        if (m->workspace) m->workspace_offset = blocks[values++].offset;
+    }
+done:
+    free(last);
+    free(slot);
+    free(blocks);
+    free(order);
+    return code;
+}

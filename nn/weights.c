@@ -1,0 +1,343 @@
+/* weights.c - see weights.h.
+ *
+ * Invariant: the list of tensors does not change once a graph reads it, so finding needs no lock; whatever
+ * does change (the zip's read position, `used`, the packed store) is touched under the mutex only. */
+#include "weights.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "names.h"
+#include "npz.h"
+
+enum { ALIGNMENT = 64, MAX_CONFIG = 1 << 24 };
+
+_Static_assert((int)NN_WEIGHT_RANK == (int)NPZ_MAX_RANK, "shapes are copied");
+
+typedef struct blob {
+    char *key;
+    void *data; /* owned */
+} blob;
+
+struct nn_weights {
+    char *path, *config;
+    npz *file; /* NULL for sets made by nn_weights_new */
+    size_t count, capacity;
+    nn_weight *weight; /* [count] */
+    float **data;      /* [count]: of added tensors, owned; NULL: in the file at the same index */
+    char **name;       /* [count]: of added tensors, owned; NULL: the file's */
+    nn_names names;    /* tensor name -> index */
+    blob *packed;      /* [packed_names.count] */
+    size_t packed_capacity, packed_bytes;
+    nn_names packed_names; /* key -> index in packed */
+    pthread_mutex_t mutex; /* recursive */
+};
+
+/* ---- making a set ---------------------------------------------------------------------------------------
+ */
+
+nn_code nn_weights_new(nn_weights **out, const char *label, nn_error *e) {
+    *out = NULL;
+    nn_weights *w = calloc(1, sizeof *w);
+    pthread_mutexattr_t recursive;
+    if (!w || !(w->path = strdup(label)) || pthread_mutexattr_init(&recursive) != 0) {
+        if (w) free(w->path);
+        free(w);
+        return nn_fail_memory(e, label);
+    }
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&w->mutex, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+    *out = w;
+    return NN_OK;
+}
+
+void nn_weights_free(nn_weights *w) {
+    if (!w) return;
+    for (size_t i = 0; i < w->packed_names.count; i++) {
+        free(w->packed[i].key);
+        free(w->packed[i].data);
+    }
+    for (size_t i = 0; i < w->count; i++) {
+        free(w->name[i]);
+        free(w->data[i]);
+    }
+    nn_names_free(&w->packed_names);
+    nn_names_free(&w->names);
+    free(w->packed);
+    free(w->weight);
+    free(w->data);
+    free(w->name);
+    npz_close(w->file);
+    free(w->config);
+    free(w->path);
+    pthread_mutex_destroy(&w->mutex);
+    free(w);
+}
+
+/* Room for `count` tensors. */
+static bool reserve(nn_weights *w, size_t count) {
+    if (count <= w->capacity) return true;
+    size_t capacity = count > 2 * w->capacity ? count : 2 * w->capacity;
+    void *weight = realloc(w->weight, capacity * sizeof *w->weight);
+    if (weight) w->weight = weight;
+    void *data = weight ? realloc(w->data, capacity * sizeof *w->data) : NULL;
+    if (data) w->data = data;
+    void *name = data ? realloc(w->name, capacity * sizeof *w->name) : NULL;
+    if (!name) return false;
+    w->name = name;
+    w->capacity = capacity;
+    return true;
+}
+
+nn_code nn_weights_add(nn_weights *w, const char *name, int rank, const int64_t *shape, const float *data,
+                       nn_error *e) {
+    size_t count = 1;
+    bool fits = rank >= 0 && rank <= NN_WEIGHT_RANK;
+    for (int i = 0; fits && i < rank; i++)
+        fits = shape[i] >= 0 && !__builtin_mul_overflow(count, (size_t)shape[i], &count) &&
+               count <= SIZE_MAX / 8;
+    if (!fits || nn_weights_peek(w, name))
+        return nn_fail(e, NN_ERROR_ARGUMENT, "%s: tensor \"%s\" %s", w->path, name,
+                       fits ? "is added twice" : "has an impossible shape");
+    size_t i = w->count;
+    if (!reserve(w, i + 1)) return nn_fail_memory(e, name);
+    char *key = strdup(name);
+    float *copy = malloc(count * sizeof *copy + 1);
+    if (!key || !copy || !nn_names_add(&w->names, key, i)) {
+        free(key);
+        free(copy);
+        return nn_fail_memory(e, name);
+    }
+    memcpy(copy, data, count * sizeof *copy);
+    w->weight[i] = (nn_weight){.name = key, .dtype = "float32", .rank = rank, .count = (int64_t)count};
+    if (rank) memcpy(w->weight[i].shape, shape, (size_t)rank * sizeof *shape);
+    w->name[i] = key;
+    w->data[i] = copy;
+    w->count++;
+    return NN_OK;
+}
+
+/* NAME.json beside NAME.npz, malloc'd; NULL where there is none (or it cannot be read: then the file has no
+ * config). */
+static char *read_sidecar(const char *path) {
+    const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
+    size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - path) : strlen(path);
+    char *name = malloc(stem + sizeof ".json");
+    if (!name) return NULL;
+    memcpy(name, path, stem);
+    memcpy(name + stem, ".json", sizeof ".json");
+    FILE *f = strcmp(name, path) == 0 ? NULL : fopen(name, "rb");
+    free(name);
+    char *text = NULL;
+    if (f && fseek(f, 0, SEEK_END) == 0) {
+        long size = ftell(f);
+        rewind(f);
+        if (size >= 0 && size < MAX_CONFIG && (text = malloc((size_t)size + 1)))
+            text[fread(text, 1, (size_t)size, f)] = '\0';
+    }
+    if (f) fclose(f);
+    return text;
+}
+
+/* Lists the file's arrays in w, in the file's order, and finds its config. */
+static nn_code list_tensors(nn_weights *w, nn_error *e) {
+    nn_code code = npz_open(&w->file, w->path, e);
+    if (code) return code;
+    size_t count = npz_count(w->file);
+    if (!reserve(w, count)) return nn_fail_memory(e, w->path);
+    for (size_t i = 0; i < count; i++) {
+        const npz_array *a = npz_at(w->file, i);
+        w->weight[i] = (nn_weight){
+            .name = a->name, .dtype = npz_dtype_name(a->dtype), .rank = a->rank, .count = (int64_t)a->count};
+        memcpy(w->weight[i].shape, a->shape, sizeof a->shape);
+        w->data[i] = NULL;
+        w->name[i] = NULL;
+        w->count++;
+        if (!nn_names_add(&w->names, a->name, i)) return nn_fail_memory(e, w->path);
+    }
+    code = npz_read_text(w->file, "config.json", &w->config, e);
+    if (!code && !w->config) w->config = read_sidecar(w->path);
+    return code;
+}
+
+nn_code nn_weights_open(nn_weights **out, const char *path, nn_error *e) {
+    nn_code code = nn_weights_new(out, path, e);
+    if (!code && (code = list_tensors(*out, e))) {
+        nn_weights_free(*out);
+        *out = NULL;
+    }
+    return code;
+}
+
+/* ---- what is in it --------------------------------------------------------------------------------------
+ */
+
+const char *nn_weights_path(const nn_weights *w) {
+    return w->path;
+}
+const char *nn_weights_config(const nn_weights *w) {
+    return w->config;
+}
+size_t nn_weights_count(const nn_weights *w) {
+    return w->count;
+}
+const nn_weight *nn_weights_at(const nn_weights *w, size_t i) {
+    return &w->weight[i];
+}
+
+void nn_weights_set_config(nn_weights *w, const char *json) {
+    free(w->config);
+    w->config = json ? strdup(json) : NULL;
+}
+
+const nn_weight *nn_weights_peek(const nn_weights *w, const char *name) {
+    size_t i = nn_names_find(&w->names, name);
+    return i == NN_NAMES_NONE ? NULL : &w->weight[i];
+}
+
+/* ---- loading --------------------------------------------------------------------------------------------
+ */
+
+/* "[192, 256]" into text [size]. */
+static void format_shape(char *text, size_t size, int rank, const int64_t *shape) {
+    size_t n = (size_t)snprintf(text, size, "[");
+    for (int i = 0; i < rank && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, i ? ", %lld" : "%lld", (long long)shape[i]);
+    if (n < size) snprintf(text + n, size - n, "]");
+}
+
+static bool same_shape(const nn_weight *t, int rank, const int64_t *shape) {
+    if (rank < 0) return true;
+    if (t->rank != rank) return false;
+    for (int i = 0; i < rank; i++)
+        if (t->shape[i] != shape[i]) return false;
+    return true;
+}
+
+/* Index of the first NaN or infinity (exponent all ones), or n. Whole blocks first: that loop vectorises. */
+static size_t first_not_finite(const float *x, size_t n) {
+    enum { BLOCK = 256 };
+    size_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        uint32_t bad = 0;
+        for (size_t j = 0; j < BLOCK; j++) {
+            uint32_t bits;
+            memcpy(&bits, x + i + j, sizeof bits);
+            bad |= (bits & 0x7f800000u) == 0x7f800000u;
+        }
+        if (bad) break;
+    }
+    for (; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        if ((bits & 0x7f800000u) == 0x7f800000u) break;
+    }
+    return i;
+}
+
+/* Tensor i's values into dst, under the mutex: an npz serves one reader at a time. */
+static nn_code read_tensor(nn_weights *w, size_t i, float *dst, nn_error *e) {
+    nn_code code = NN_OK;
+    nn_weights_lock(w);
+    if (w->data[i])
+        memcpy(dst, w->data[i], (size_t)w->weight[i].count * sizeof *dst);
+    else
+        code = npz_read_f32(w->file, npz_at(w->file, i), dst, e);
+    w->weight[i].used = true;
+    nn_weights_unlock(w);
+    return code;
+}
+
+nn_code nn_weights_load(nn_weights *w, const char *name, int rank, const int64_t *shape, float **out,
+                        nn_error *e) {
+    *out = NULL;
+    size_t i = nn_names_find(&w->names, name);
+    if (i == NN_NAMES_NONE)
+        return nn_fail(
+            e, NN_ERROR_MODEL,
+            "%s: tensor \"%s\" is missing; is this the right checkpoint? 'rvc info' says what it is", w->path,
+            name);
+    const nn_weight *t = &w->weight[i];
+    if (!same_shape(t, rank, shape)) {
+        char has[200], wanted[200];
+        format_shape(has, sizeof has, t->rank, t->shape);
+        format_shape(wanted, sizeof wanted, rank, shape);
+        return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" has shape %s, expected %s", w->path, name, has,
+                       wanted);
+    }
+    size_t n = (size_t)t->count, bytes = (n * sizeof(float) + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    float *x = aligned_alloc(ALIGNMENT, bytes);
+    if (!x) return nn_fail_memory(e, name);
+    nn_code code = read_tensor(w, i, x, e);
+    size_t bad = code ? n : first_not_finite(x, n);
+    if (!code && bad < n)
+        code = nn_fail(
+            e, NN_ERROR_MODEL,
+            "%s: tensor \"%s\" holds NaN or infinity (element %zu); the file is damaged, get it again",
+            w->path, name, bad);
+    if (code)
+        free(x);
+    else
+        *out = x;
+    return code;
+}
+
+/* ---- the packed store -----------------------------------------------------------------------------------
+ */
+
+void nn_weights_lock(nn_weights *w) {
+    pthread_mutex_lock(&w->mutex);
+}
+void nn_weights_unlock(nn_weights *w) {
+    pthread_mutex_unlock(&w->mutex);
+}
+
+const void *nn_weights_packed(nn_weights *w, const char *key) {
+    nn_weights_lock(w);
+    size_t i = nn_names_find(&w->packed_names, key);
+    const void *data = i == NN_NAMES_NONE ? NULL : w->packed[i].data;
+    nn_weights_unlock(w);
+    return data;
+}
+
+/* Appends a blob under a key that is not there yet; false: out of memory. */
+static bool append_blob(nn_weights *w, const char *key, void *data) {
+    size_t i = w->packed_names.count;
+    if (i == w->packed_capacity) {
+        size_t capacity = i ? 2 * i : 64;
+        blob *bigger = realloc(w->packed, capacity * sizeof *bigger);
+        if (!bigger) return false;
+        w->packed = bigger;
+        w->packed_capacity = capacity;
+    }
+    char *copy = strdup(key);
+    if (!copy || !nn_names_add(&w->packed_names, copy, i)) {
+        free(copy);
+        return false;
+    }
+    w->packed[i] = (blob){copy, data};
+    return true;
+}
+
+const void *nn_weights_keep(nn_weights *w, const char *key, void *data, size_t bytes) {
+    nn_weights_lock(w);
+    const void *kept = nn_weights_packed(w, key);
+    if (kept || !append_blob(w, key, data)) {
+        free(data);
+    } else {
+        kept = data;
+        w->packed_bytes += bytes;
+    }
+    nn_weights_unlock(w);
+    return kept;
+}
+
+size_t nn_weights_packed_bytes(nn_weights *w) {
+    nn_weights_lock(w);
+    size_t bytes = w->packed_bytes;
+    nn_weights_unlock(w);
+    return bytes;
+}
