@@ -45,8 +45,7 @@ struct npz {
     nn_names names;   /* array name -> index */
 };
 
-/* ---- element types --------------------------------------------------------------------------------------
- */
+/* ---- element types ------------------------------------------------------------------------------------- */
 
 typedef void convert(float *dst, const void *src, size_t count);
 
@@ -145,8 +144,7 @@ static int dtype_of(const char *descr) {
     return -1;
 }
 
-/* ---- the .npy header ------------------------------------------------------------------------------------
- */
+/* ---- the .npy header ----------------------------------------------------------------------------------- */
 
 typedef struct scan {
     const char *at, *end;
@@ -261,8 +259,7 @@ static bool size_array(npz_array *a) {
     return true;
 }
 
-/* ---- members --------------------------------------------------------------------------------------------
- */
+/* ---- members ------------------------------------------------------------------------------------------- */
 
 /* Exactly n bytes of f; false at an error or an early end. */
 static bool read_exactly(zip_file_t *f, void *dst, uint64_t n) {
@@ -360,8 +357,7 @@ static nn_code add_member(npz *z, zip_uint64_t i, nn_error *e) {
     return code;
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------
- */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 /* What the first bytes say a file is that libzip could not open, and what to do about it. */
 static const struct magic {
@@ -397,7 +393,9 @@ static nn_code open_zip(npz *z, nn_error *e) {
     if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode))
         code = nn_fail(e, NN_ERROR_FILE, "%s is a folder or a device, not a file", z->path);
     else if (st.st_size == 0 || !(z->zip = zip_open(z->path, ZIP_RDONLY, &ze)))
-        code = fail_sniffed(z->path, f, ze == ZIP_ER_MEMORY ? "out of memory" : "it holds something else; is it the right file?", e);
+        code = fail_sniffed(
+            z->path, f,
+            ze == ZIP_ER_MEMORY ? "out of memory" : "it holds something else; is it the right file?", e);
     if (!code) z->file_size = (uint64_t)st.st_size;
     fclose(f);
     return code;
@@ -463,8 +461,7 @@ const npz_array *npz_find(const npz *z, const char *name) {
     return i == NN_NAMES_NONE ? NULL : &z->array[i];
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------
- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
 /* The array's member, positioned at its data; NULL after a failure. */
 static zip_file_t *open_data(npz *z, const npz_array *a, nn_error *e) {

@@ -2,8 +2,9 @@
  *
  * libzip writes nothing before zip_close, and would keep every buffer until then. So each member's bytes are
  * appended to a spool file at once, and libzip is told "bytes a .. b of that file"; memory stays the size of
- * the largest call. Invariant: spool file and archive are removed or complete whichever way the writer ends.
- */
+ * the largest call.
+ *
+ * Invariant: spool file and archive are removed or complete whichever way the writer ends. */
 #include "npz.h"
 
 #include <errno.h>

@@ -35,8 +35,7 @@ struct nn_weights {
     pthread_mutex_t mutex; /* recursive */
 };
 
-/* ---- making a set ---------------------------------------------------------------------------------------
- */
+/* ---- making a set -------------------------------------------------------------------------------------- */
 
 nn_code nn_weights_new(nn_weights **out, const char *label, nn_error *e) {
     *out = NULL;
@@ -172,8 +171,7 @@ nn_code nn_weights_open(nn_weights **out, const char *path, nn_error *e) {
     return code;
 }
 
-/* ---- what is in it --------------------------------------------------------------------------------------
- */
+/* ---- what is in it ------------------------------------------------------------------------------------- */
 
 const char *nn_weights_path(const nn_weights *w) {
     return w->path;
@@ -198,8 +196,7 @@ const nn_weight *nn_weights_peek(const nn_weights *w, const char *name) {
     return i == NN_NAMES_NONE ? NULL : &w->weight[i];
 }
 
-/* ---- loading --------------------------------------------------------------------------------------------
- */
+/* ---- loading ------------------------------------------------------------------------------------------- */
 
 /* "[192, 256]" into text [size]. */
 static void format_shape(char *text, size_t size, int rank, const int64_t *shape) {
@@ -285,8 +282,7 @@ nn_code nn_weights_load(nn_weights *w, const char *name, int rank, const int64_t
     return code;
 }
 
-/* ---- the packed store -----------------------------------------------------------------------------------
- */
+/* ---- the packed store ---------------------------------------------------------------------------------- */
 
 void nn_weights_lock(nn_weights *w) {
     pthread_mutex_lock(&w->mutex);

@@ -11,10 +11,11 @@
  *   phase    A transposed convolution of stride s is s (s*s) convolutions, each giving every s-th output.
  *   panel    NN_NR output channels: bias, then one line of weights per (tap, input channel), packed once at load.
  *
- * Every output is summed by one task in one order: threads and blocks change no bit. */
+ * Layers whose shape allows it take the Toom-Cook form instead, which is the same product over transformed rows
+ * (toom_cook.h). Every output is summed by one task in one order: threads and blocks change no bit. */
 #include "conv_pack.h"
-#include "steps.h"
-#include "tile.h"
+#include "store.h"
+#include "toom_cook.h"
 
 /* Input rows of a block: they and a panel stay in L2. In place they cost nothing to be taken, but panels to be read. */
 enum { BLOCK_BYTES = 160 * 1024, BLOCK_BYTES_IN_PLACE = 384 * 1024 };
@@ -39,12 +40,17 @@ static int phase_span(const nn_conv_phase *phase, int line_pitch) {
 }
 
 nn_code NN_KERNEL(conv, pack)(nn_node *n, nn_weights *w, nn_error *e) {
-    nn_code code = nn_conv_pack_weights(n, w, NN_VW, NN_ISA_NAME, e);
+    nn_code code = nn_toom_suits(n, NN_VW) ? nn_toom_pack_weights(n, w, NN_VW, NN_ISA_NAME, e)
+                                           : nn_conv_pack_weights(n, w, NN_VW, NN_ISA_NAME, e);
     return code ? code : NN_KERNEL(map, pack)(n, w, e);
 }
 
 void NN_KERNEL(conv, setup)(nn_call *c) {
     const nn_node *n = c->node;
+    if (nn_toom_suits(n, NN_VW)) {
+        toom_setup(c);
+        return;
+    }
     const nn_conv_params *p = &n->u.conv;
     const nn_conv_pack *k = packed(n);
     const nn_shape in = n->in[0]->shape;
@@ -136,23 +142,13 @@ static void output_rows(const nn_call *c, const nn_conv_phase *phase, int from, 
     }
 }
 
-static void store_rows(const nn_call *c, const float *tile, const ptrdiff_t *row, int rows, int channel, int channels) {
-    const int width = c->node->shape.c;
-    for (int r = 0; r < rows; r++) {
-        if (row[r] < 0) continue;
-        float *to = c->out + row[r] * width + channel;
-        const float *from = tile + r * NN_NR;
-        if (channels == NN_NR) {
-            nn_store(to, nn_load(from));
-            nn_store(to + NN_VW, nn_load(from + NN_VW));
-        } else
-            memcpy(to, from, (size_t)channels * sizeof *to);
-    }
-}
-
 void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) {
     (void)stage;
     const nn_node *n = c->node;
+    if (nn_toom_suits(n, NN_VW)) {
+        toom_run(c, task, scratch);
+        return;
+    }
     const nn_conv_params *p = &n->u.conv;
     const nn_conv_pack *k = packed(n);
     const int parts = (int)c->plan[PLAN_PARTS], block = (int)c->plan[PLAN_BLOCK];
@@ -188,7 +184,7 @@ void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) 
             nn_tile_product(part_of, w, tile, NN_NR, rows, channels > NN_VW ? 2 : 1);
             output_rows(c, phase, from + i, rows, row);
             nn_steps_apply(c, tile, NN_NR, row, rows, group * out_channels + channel, channels);
-            store_rows(c, tile, row, rows, group * out_channels + channel, channels);
+            nn_store_rows(c, tile, row, rows, group * out_channels + channel, channels);
         }
     }
 }

@@ -29,12 +29,7 @@ static inline const float *nn_conv_panel(const nn_conv_pack *k, const nn_conv_ph
            (size_t)group * phase->group_floats + (size_t)panel * phase->panel_floats;
 }
 
-/* Finds or makes the packed weights of conv node n for panels of 2*vector channels and appends them to n->blob[]:
- * weight norm, the batch norm named in n and the bias are folded in, in double. */
+/* Finds or makes the packed weights of conv node n for panels of 2*vector channels and appends them to n->blob[]. */
 nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e);
-
-/* The weight tensor of stem `name` with its weight norm folded (norm over the axes where g has length 1), as float32 in
- * a fresh buffer of the shape [count]. Marks what it reads as used. */
-nn_code nn_conv_weight(nn_weights *w, const char *name, float **out, nn_error *e);
 
 #endif

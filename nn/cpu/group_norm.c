@@ -20,11 +20,11 @@ enum { EACH = 1, GROUPS = 2 }; /* plan[]: rows per task of stage 2 (nn_rows_spli
 static int rows_of(const nn_call *c) { return c->node->shape.h * c->node->shape.w; }
 static int blocks_of(const nn_call *c) { return nn_parts(rows_of(c), BLOCK); }
 
-/* Shared memory: double mean [blocks][channels], double M2 [blocks][channels], float scale [channels],
- * float shift [channels]. */
+/* Shared memory: double mean [blocks][channels], double M2 [blocks][channels]; of each channel's group, float mean
+ * [channels], and float scale [channels], gamma / sqrt(var + 1e-5). */
 static double *means_of(const nn_call *c) { return c->shared; }
 static double *squares_of(const nn_call *c) { return means_of(c) + (size_t)blocks_of(c) * (size_t)c->node->shape.c; }
-static float *scales_of(const nn_call *c) {
+static float *combined_of(const nn_call *c) {
     return (float *)(squares_of(c) + (size_t)blocks_of(c) * (size_t)c->node->shape.c);
 }
 
@@ -70,8 +70,8 @@ static void combine_group(const nn_call *c, int group) {
     const int channels = c->node->shape.c, width = channels / c->node->u.group_norm.groups;
     const int blocks = blocks_of(c), rows = rows_of(c), from = group * width;
     const double n = (double)rows * width;
-    const float *gamma = c->node->blob[0], *beta = gamma + channels;
-    float *scale = scales_of(c), *shift = scale + channels;
+    const float *gamma = c->node->blob[0];
+    float *centre = combined_of(c), *scale = centre + channels;
     double mean = 0, m2 = 0;
     for (int b = 0; b < blocks; b++)
         for (int j = from; j < from + width; j++)
@@ -84,14 +84,14 @@ static void combine_group(const nn_call *c, int group) {
         }
     const double inverse = 1.0 / sqrt(m2 / n + 1e-5);
     for (int j = from; j < from + width; j++) {
+        centre[j] = (float)mean;
         scale[j] = (float)(gamma[j] * inverse);
-        shift[j] = (float)(beta[j] - mean * gamma[j] * inverse);
     }
 }
 
 static void apply(const nn_call *c, int task, float *tile) {
     const int channels = c->node->shape.c, stride = nn_round_up(channels, NN_VW), to = nn_rows_to(c, task);
-    const float *scale = scales_of(c), *shift = scale + channels;
+    const float *centre = combined_of(c), *scale = centre + channels, *beta = (const float *)c->node->blob[0] + channels;
     for (int row0 = nn_rows_from(c, task); row0 < to; row0 += TILE_ROWS) {
         const int rows = nn_least(TILE_ROWS, to - row0);
         ptrdiff_t row[TILE_ROWS];
@@ -100,8 +100,8 @@ static void apply(const nn_call *c, int task, float *tile) {
             const float *x = c->in[0] + row[r] * channels;
             for (int j = 0; j < channels; j += NN_VW) {
                 const int n = channels - j;
-                nn_store(tile + r * stride + j,
-                         nn_load_most(x + j, n) * nn_load_most(scale + j, n) + nn_load_most(shift + j, n));
+                const nn_v v = nn_load_most(x + j, n) - nn_load_most(centre + j, n);
+                nn_store(tile + r * stride + j, v * nn_load_most(scale + j, n) + nn_load_most(beta + j, n));
             }
         }
         nn_steps_apply(c, tile, stride, row, rows, 0, channels);

@@ -29,19 +29,19 @@ static gru shape_of(const nn_node *n) {
 
 /* The blob, for each direction: input weights [panels][channels][NN_NR], hidden weights [units][hidden][GATES][NN_NR],
  * bias [panels][NN_NR] (for r and z the sum of both), bias of W_hn h [units][NN_NR]. */
-typedef struct gru_weights {
-    float *input, *hidden, *bias, *bias_n;
-} gru_weights;
+typedef struct gru_parts {
+    size_t input, hidden, bias, bias_n; /* floats from the blob's start */
+} gru_parts;
 
 static size_t direction_floats(const gru *g) {
     return (size_t)NN_NR * ((size_t)g->panels * (size_t)(g->channels + g->hidden + 1) + (size_t)g->units);
 }
-static gru_weights weights_of(const gru *g, float *blob, int direction) {
-    gru_weights w = {.input = blob + (size_t)direction * direction_floats(g)};
-    w.hidden = w.input + (size_t)g->panels * (size_t)g->channels * NN_NR;
-    w.bias = w.hidden + (size_t)g->panels * (size_t)g->hidden * NN_NR;
-    w.bias_n = w.bias + (size_t)g->panels * NN_NR;
-    return w;
+static gru_parts parts_of(const gru *g, int direction) {
+    gru_parts p = {.input = (size_t)direction * direction_floats(g)};
+    p.hidden = p.input + (size_t)g->panels * (size_t)g->channels * NN_NR;
+    p.bias = p.hidden + (size_t)g->panels * (size_t)g->hidden * NN_NR;
+    p.bias_n = p.bias + (size_t)g->panels * NN_NR;
+    return p;
 }
 
 void NN_KERNEL(gru, setup)(nn_call *c) {
@@ -62,6 +62,7 @@ static float *projected(const nn_call *c, const gru *g, int direction, int frame
 static void project(const nn_call *c, const gru *g, int task, float *scratch) {
     const ptrdiff_t tile = (ptrdiff_t)nn_panels(g->channels) * NN_TILE;
     const int frame0 = task * TILES * NN_MR;
+    const float *blob = c->node->blob[0];
     float *result = scratch + TILES * tile;
     for (int t = 0; t < TILES; t++) {
         const int from = frame0 + t * NN_MR, rows = nn_most(0, g->frames - from);
@@ -71,11 +72,12 @@ static void project(const nn_call *c, const gru *g, int task, float *scratch) {
     }
     for (int p = 0; p < 2 * g->panels; p++) {
         const int direction = p / g->panels, panel = p % g->panels;
-        const gru_weights w = weights_of(g, (float *)(uintptr_t)c->node->blob[0], direction);
-        const nn_v b0 = nn_load(w.bias + panel * NN_NR), b1 = nn_load(w.bias + panel * NN_NR + NN_VW);
+        const gru_parts at = parts_of(g, direction);
+        const float *weights = blob + at.input + (ptrdiff_t)panel * g->channels * NN_NR;
+        const nn_v b0 = nn_load(blob + at.bias + panel * NN_NR), b1 = nn_load(blob + at.bias + panel * NN_NR + NN_VW);
         for (int t = 0; t < TILES && frame0 + t * NN_MR < g->frames; t++) {
             const int from = frame0 + t * NN_MR;
-            nn_product(scratch + t * tile, w.input + (ptrdiff_t)panel * g->channels * NN_NR, g->channels, result, 0);
+            nn_product(scratch + t * tile, weights, g->channels, result, 0);
             for (int r = 0; r < nn_least(NN_MR, g->frames - from); r++) {
                 float *to = projected(c, g, direction, from + r) + panel * NN_NR;
                 nn_store(to, nn_load(result + r * NN_NR) + b0);
@@ -103,14 +105,15 @@ static void step(const float *x, const float *w, const float *bias_n, const floa
 
 static void recur(const nn_call *c, const gru *g, int direction, float *scratch) {
     const size_t size = (size_t)g->units * NN_NR;
-    const gru_weights w = weights_of(g, (float *)(uintptr_t)c->node->blob[0], direction);
+    const gru_parts at = parts_of(g, direction);
+    const float *weights = (const float *)c->node->blob[0] + at.hidden, *bias_n = (const float *)c->node->blob[0] + at.bias_n;
     float *h = scratch, *next = h + size;
     memset(h, 0, size * sizeof(float));
     for (int i = 0; i < g->frames; i++) {
         const int frame = direction ? g->frames - 1 - i : i;
         const float *x = projected(c, g, direction, frame);
         for (int u = 0; u < g->units; u++)
-            step(x + u * GATES * NN_NR, w.hidden + (ptrdiff_t)u * g->hidden * GATES * NN_NR, w.bias_n + u * NN_NR, h,
+            step(x + u * GATES * NN_NR, weights + (ptrdiff_t)u * g->hidden * GATES * NN_NR, bias_n + u * NN_NR, h,
                  g->hidden, u * NN_NR, next + u * NN_NR);
         memcpy(c->out + ((ptrdiff_t)frame * 2 + direction) * g->hidden, next, (size_t)g->hidden * sizeof(float));
         float *swap = h;
@@ -147,19 +150,18 @@ static void place_hidden(const gru *g, float *to, const float *from) {
                     from[((ptrdiff_t)gate * g->hidden + u) * g->hidden + j];
 }
 
-static void place_biases(const gru *g, const gru_weights *to, const float *input, const float *hidden) {
+static void place_biases(const gru *g, float *bias, float *bias_n, const float *input, const float *hidden) {
     for (int u = 0; u < g->hidden; u++) {
         for (int gate = 0; gate < GATES; gate++) {
             const int at = gate * g->hidden + u;
             const float both = input[at] + (gate < 2 ? hidden[at] : 0.0f);
-            to->bias[(u / NN_NR * GATES + gate) * NN_NR + u % NN_NR] = both;
+            bias[(u / NN_NR * GATES + gate) * NN_NR + u % NN_NR] = both;
         }
-        to->bias_n[u] = hidden[2 * g->hidden + u];
+        bias_n[u] = hidden[2 * g->hidden + u];
     }
 }
 
-static nn_code make_direction(const gru *g, const gru_weights *to, bool reverse, const char *stem, nn_weights *w,
-                              nn_error *e) {
+static nn_code make_direction(const gru *g, float *blob, bool reverse, const char *stem, nn_weights *w, nn_error *e) {
     static const char *const suffix[2][4] = {
         {".weight_ih_l0", ".weight_hh_l0", ".bias_ih_l0", ".bias_hh_l0"},
         {".weight_ih_l0_reverse", ".weight_hh_l0_reverse", ".bias_ih_l0_reverse", ".bias_hh_l0_reverse"}};
@@ -170,9 +172,10 @@ static nn_code make_direction(const gru *g, const gru_weights *to, bool reverse,
     for (int i = 0; i < 4 && !code; i++)
         code = nn_pack_load(&part[i], w, stem, suffix[reverse][i], i < 2 ? 2 : 1, shape[i], e);
     if (!code) {
-        place_input(g, to->input, part[0]);
-        place_hidden(g, to->hidden, part[1]);
-        place_biases(g, to, part[2], part[3]);
+        const gru_parts at = parts_of(g, reverse);
+        place_input(g, blob + at.input, part[0]);
+        place_hidden(g, blob + at.hidden, part[1]);
+        place_biases(g, blob + at.bias, blob + at.bias_n, part[2], part[3]);
     }
     for (int i = 0; i < 4; i++) free(part[i]);
     return code;
@@ -182,10 +185,7 @@ static nn_code make(float **out, size_t *bytes, const nn_node *n, const char *st
     const gru g = shape_of(n);
     float *blob = nn_pack_new(2 * direction_floats(&g), bytes);
     nn_code code = blob ? NN_OK : nn_fail_memory(e, stem);
-    for (int i = 0; i < 2 && !code; i++) {
-        const gru_weights to = weights_of(&g, blob, i);
-        code = make_direction(&g, &to, i, stem, w, e);
-    }
+    for (int i = 0; i < 2 && !code; i++) code = make_direction(&g, blob, i, stem, w, e);
     if (code) {
         free(blob);
         blob = NULL;

@@ -1,4 +1,4 @@
-/* math.h - exp, tanh, sigmoid, erf and GELU on vectors, to a few units in the last place of float32.
+/* math.h - exp, tanh, sigmoid and GELU on vectors, to a few units in the last place of float32.
  *
  * No table, no branch and no assumption of finite arguments: NaN gives NaN, the ends saturate, exp underflows
  * gradually. To keep NaN, bounds are written nn_min(bound, x) and nn_max(bound, x): a false comparison picks x.
@@ -6,10 +6,11 @@
  * exp: x = n ln 2 + r with |r| <= ln 2 / 2 (Cody & Waite 1980: ln 2 in two parts, so that n ln2_high is exact), then
  *      e^x = 2^n (1 + r + r^2 P(r)).
  * tanh: with t = e^(-2|x|) - 1, computed without cancellation, tanh |x| = -t / (2 + t).
- * erf: x P(x^2) / Q(x^2) on |x| <= 3.9, where erf has come within half a unit of 1.
+ * GELU: x Phi(x), Phi the normal distribution. With R(a) = e^(a^2/2) Phi(-a), which is smooth and falls from 1/2 as
+ *      1/a does, x Phi(x) is x T below 0 and x - x T above, T = e^(-x^2/2) R(|x|): nothing cancels, as 1 + erf would.
  *
- * The coefficients were fitted for this file by iteratively reweighted least squares (Lawson's algorithm) on
- * Chebyshev nodes in double: P of exp to 3.2e-9 of e^r, erf's quotient to 1.8e-8 of erf x. */
+ * The coefficients were fitted for this file by iteratively reweighted least squares (Lawson's algorithm) on Chebyshev
+ * nodes in double: P of exp to 3.2e-9 of e^r; R = P/Q on [0, 14.5] to 2.4e-8 of R, less where T is below 1e-5. */
 #ifndef NN_CPU_MATH_H
 #define NN_CPU_MATH_H
 
@@ -62,28 +63,19 @@ static inline nn_v nn_vtanh(nn_v x) {
 
 static inline nn_v nn_vsigmoid(nn_v x) { return 1.0f / (nn_vexp(-x) + 1.0f); }
 
-static inline nn_v nn_verf(nn_v x) {
-    x = nn_min(nn_splat(3.9f), nn_max(nn_splat(-3.9f), x));
-    nn_v u = x * x;
-    nn_v p = nn_splat(2.066470252157939e-6f), q = nn_splat(3.826991099086552e-5f);
-    p = p * u + 2.850606782256714e-4f;
-    q = q * u + 1.157365760329008e-3f;
-    p = p * u + 3.738308043775104e-3f;
-    q = q * u + 1.491420046127536e-2f;
-    p = p * u + 5.266796060412633e-2f;
-    q = q * u + 1.138186156763680e-1f;
-    p = p * u + 1.896660338745355e-1f;
-    q = q * u + 5.014199279296545e-1f;
-    p = p * u + 1.128379147650203f;
-    q = q * u + 1.0f;
-    nn_v y = x * p / q;
-    return nn_min(nn_splat(1.0f), nn_max(nn_splat(-1.0f), y));
-}
-
-/* x/2 (1 + erf(x / sqrt 2)); -infinity gives -0, its limit. */
+/* x/2 (1 + erf(x / sqrt 2)). */
 static inline nn_v nn_vgelu(nn_v x) {
-    nn_v tail = nn_verf(x * 0.70710678f) + 1.0f;
-    return 0.5f * nn_max(nn_splat(-3.4e38f), x) * tail;
+    nn_v near = nn_min(nn_splat(15.0f), nn_max(nn_splat(-15.0f), x)), a = nn_vabs(near);
+    nn_v p = nn_splat(1.3240655386207785e-2f), q = nn_splat(3.3206099872636e-2f);
+    p = p * a + 1.0290240168828624e-1f;
+    q = q * a + 2.574132351134239e-1f;
+    p = p * a + 3.321680676747862e-1f;
+    q = q * a + 8.725049909080194e-1f;
+    p = p * a + 0.5f;
+    q = q * a + 1.4622190552017396f;
+    q = q * a + 1.0f;
+    nn_v tail = near * nn_vexp(a * a * -0.5f) * (p / q);
+    return nn_select(x > 0.0f, x - tail, tail);
 }
 
 #endif

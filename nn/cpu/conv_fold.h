@@ -1,0 +1,24 @@
+/* conv_fold.h - a convolution's weights with everything folded in that can be folded at load. */
+#ifndef NN_CPU_CONV_FOLD_H
+#define NN_CPU_CONV_FOLD_H
+
+#include "../graph.h"
+
+typedef struct nn_conv_folded {
+    const nn_node *node;
+    int c_out, c_in;              /* c_in of one group */
+    float *weight;                /* PyTorch's layout: [c_out][c_in][kh][kw], transposed ones [c_in][c_out][kh][kw] */
+    float *bias;                  /* [c_out] */
+} nn_conv_folded;
+
+/* Reads the weights of conv node n; free them with nn_conv_unfold. */
+nn_code nn_conv_fold(nn_conv_folded *f, const nn_node *n, nn_weights *w, nn_error *e);
+void nn_conv_unfold(nn_conv_folded *f);
+
+static inline float nn_conv_weight_at(const nn_conv_folded *f, int out, int in, int ky, int kx) {
+    const nn_conv_params *p = &f->node->u.conv;
+    size_t row = p->transposed ? (size_t)in * (size_t)f->c_out + (size_t)out : (size_t)out * (size_t)f->c_in + (size_t)in;
+    return f->weight[(row * (size_t)p->kernel_h + (size_t)ky) * (size_t)p->kernel_w + (size_t)kx];
+}
+
+#endif

@@ -1,0 +1,105 @@
+/* toom_pack.c - transforms a convolution's weights for the Toom-Cook form, in double, once at load.
+ *
+ * With points p_0 .. p_(n-2) and infinity, the transform of r taps g is
+ *   U_i = f_i * sum_j g_j p_i^j / prod_(q != i) (p_i - p_q),   U_inf = f_inf * g_(r-1)
+ * where f_i are the powers of two that toom_cook.h divides its input transform by. */
+#include "toom_pack.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conv_fold.h"
+
+typedef struct form {
+    int points, taps;
+    double point[NN_TOOM_POINTS - 1], factor[NN_TOOM_POINTS];
+} form;
+static const form three = {6, 3, {0, 0.625, -0.625, 1.5, -1.5}, {4, 4, 4, 2, 2, 4}};
+static const form four = {7, 4, {0, 1, -1, 2, -2, 0.5}, {8, 4, 8, 4, 4, 8, 8}};
+
+static const form *form_of(const nn_node *n) { return n->u.conv.kernel_w == 3 ? &three : &four; }
+
+bool nn_toom_suits(const nn_node *n, int vector) {
+    const nn_conv_params *p = &n->u.conv;
+    int c_in = n->in[0]->shape.c, c_out = n->shape.c;
+    bool image = p->kernel_h > 1;
+    if (p->transposed || p->stride != 1 || p->groups != 1 || p->drop_last || p->kernel_w < 3 || p->kernel_w > 16) return false;
+    if (p->pre.kind != NN_STEP_COUNT && p->pre.kind != NN_STEP_RELU && p->pre.kind != NN_STEP_LEAKY_RELU) return false;
+    if (image && (p->kernel_w != 3 || c_in * c_out > 128 * 256)) return false;
+    return c_in % vector == 0 && c_in >= 2 * vector && c_out >= 2 * vector;
+}
+
+/* What tap j counts at a point: U_i = sum_j matrix[i][j] g_j. */
+static void transform_matrix(const form *f, double matrix[NN_TOOM_POINTS][4]) {
+    memset(matrix, 0, NN_TOOM_POINTS * sizeof *matrix);
+    for (int i = 0; i + 1 < f->points; i++) {
+        double power = f->factor[i];
+        for (int q = 0; q + 1 < f->points; q++)
+            if (q != i) power /= f->point[i] - f->point[q];
+        for (int j = 0; j < f->taps; j++, power *= f->point[i]) matrix[i][j] = power;
+    }
+    matrix[f->points - 1][f->taps - 1] = f->factor[f->points - 1];
+}
+
+static void pack_panel(const nn_conv_folded *s, const form *f, const nn_toom_pack *k, int panel, int columns, float *to) {
+    const int taps = s->node->u.conv.kernel_w;
+    double matrix[NN_TOOM_POINTS][4];
+    transform_matrix(f, matrix);
+    for (int point = 0; point < k->points; point++) {
+        memset(to, 0, (size_t)columns * sizeof *to);
+        to += columns;
+        for (int y = 0; y < k->segments; y++)
+            for (int piece = 0; piece < k->pieces; piece++)
+                for (int c = 0; c < s->c_in; c++, to += columns)
+                    for (int n = 0; n < columns; n++) {
+                        const int out = panel * columns + n, first = piece * f->taps;
+                        double sum = 0;
+                        for (int j = 0; j < f->taps && first + j < taps && out < s->c_out; j++)
+                            sum += matrix[point][j] * (double)nn_conv_weight_at(s, out, c, y, first + j);
+                        to[n] = (float)sum;
+                    }
+    }
+}
+
+static nn_code pack_all(const nn_conv_folded *s, nn_weights *w, int vector, const char *key, nn_error *e) {
+    const nn_conv_params *p = &s->node->u.conv;
+    const form *f = form_of(s->node);
+    int columns = 2 * vector;
+    nn_toom_pack head = {.points = f->points,
+                         .pieces = (p->kernel_w + f->taps - 1) / f->taps,
+                         .segments = p->kernel_h,
+                         .panels = (s->c_out + columns - 1) / columns};
+    size_t lines = 1 + (size_t)head.segments * (size_t)head.pieces * (size_t)s->c_in, bias = (size_t)(head.panels * columns);
+    head.panel_floats = lines * (size_t)columns * (size_t)head.points;
+    head.bias_at = (sizeof head + 63) & ~(size_t)63;
+    head.floats_at = (head.bias_at + bias * sizeof(float) + 63) & ~(size_t)63;
+    size_t bytes = (head.floats_at + head.panel_floats * (size_t)head.panels * sizeof(float) + 63) & ~(size_t)63;
+    char *blob = aligned_alloc(64, bytes);
+    if (!blob) return nn_fail_memory(e, s->node->name);
+    memset(blob, 0, head.floats_at);
+    memcpy(blob, &head, sizeof head);
+    memcpy(blob + head.bias_at, s->bias, (size_t)s->c_out * sizeof(float));
+    float *to = (float *)(void *)(blob + head.floats_at);
+    for (int i = 0; i < head.panels; i++) pack_panel(s, f, &head, i, columns, to + (size_t)i * head.panel_floats);
+    nn_weights_keep(w, key, blob, bytes);
+    return NN_OK;
+}
+
+nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e) {
+    const nn_conv_params *p = &n->u.conv;
+    char key[700];
+    snprintf(key, sizeof key, "%s|%s|toom|%s", n->name, p->batch_norm ? p->batch_norm : "", isa);
+    const void *have = nn_weights_packed(w, key);
+    if (!have) {
+        nn_conv_folded f;
+        nn_code code = nn_conv_fold(&f, n, w, e);
+        if (!code) code = pack_all(&f, w, vector, key, e);
+        nn_conv_unfold(&f);
+        if (code) return code;
+        have = nn_weights_packed(w, key);
+    }
+    n->blob[n->n_blobs++] = have;
+    return NN_OK;
+}
