@@ -11,7 +11,7 @@ uint64_t nn_names_hash(const char *key) {
 }
 
 /* The slot that holds `key`, or the free one where it would go. The table is never full, so the walk ends. */
-static struct nn_names_slot *slot_of(const nn_names *t, const char *key) {
+static nn_names_slot *slot_of(const nn_names *t, const char *key) {
     size_t i = (size_t)nn_names_hash(key) & (t->capacity - 1);
     while (t->slot[i].key && strcmp(t->slot[i].key, key) != 0) i = (i + 1) & (t->capacity - 1);
     return &t->slot[i];
@@ -19,7 +19,7 @@ static struct nn_names_slot *slot_of(const nn_names *t, const char *key) {
 
 size_t nn_names_find(const nn_names *t, const char *key) {
     if (t->capacity == 0) return NN_NAMES_NONE;
-    const struct nn_names_slot *s = slot_of(t, key);
+    const nn_names_slot *s = slot_of(t, key);
     return s->key ? s->value : NN_NAMES_NONE;
 }
 
@@ -36,7 +36,7 @@ static bool grow(nn_names *t) {
 
 bool nn_names_add(nn_names *t, const char *key, size_t value) {
     if (2 * (t->count + 1) > t->capacity && !grow(t)) return false;
-    *slot_of(t, key) = (struct nn_names_slot){key, value};
+    *slot_of(t, key) = (nn_names_slot){key, value};
     t->count++;
     return true;
 }

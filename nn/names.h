@@ -1,8 +1,8 @@
-/* names.h - a table from strings to numbers: member, tensor and packed-weight names to their place in an
- * array.
+/* names.h - a table from strings to numbers: names of members, tensors and packed weights to places in
+ * arrays.
  *
- * Open addressing with linear probing over FNV-1a, at most half full. Keys are borrowed: they must outlive
- * the table. */
+ * Open addressing with linear probing over FNV-1a, at most half full. Keys are borrowed and outlive the
+ * table. */
 #ifndef NN_NAMES_H
 #define NN_NAMES_H
 
@@ -12,18 +12,19 @@
 
 #define NN_NAMES_NONE SIZE_MAX
 
+typedef struct nn_names_slot {
+    const char *key; /* NULL: free */
+    size_t value;
+} nn_names_slot;
+
 typedef struct nn_names {
-    struct nn_names_slot {
-        const char *key;
-        size_t value;
-    } * slot;
+    nn_names_slot *slot;    /* [capacity] */
     size_t capacity, count; /* capacity is 0 or a power of two; all zero is an empty table */
 } nn_names;
 
-uint64_t nn_names_hash(const char *key);                  /* FNV-1a, 64 bits */
-size_t nn_names_find(const nn_names *t, const char *key); /* NN_NAMES_NONE where absent */
-bool nn_names_add(nn_names *t, const char *key,
-                  size_t value); /* key is not there yet; false: out of memory */
+uint64_t nn_names_hash(const char *key);                       /* FNV-1a, 64 bits */
+size_t nn_names_find(const nn_names *t, const char *key);      /* NN_NAMES_NONE where absent */
+bool nn_names_add(nn_names *t, const char *key, size_t value); /* a new key; false: out of memory */
 void nn_names_free(nn_names *t);
 
 #endif

@@ -15,6 +15,7 @@ enum { RMVPE_CLASSES = 360 };
  * "salience" [1][frames][360]. Levels, blocks and channels are read off the weights. */
 nn_graph *rmvpe_graph(nn_weights *w, int frames);
 int rmvpe_frame_multiple(const nn_weights *w);      /* 2^levels: 32 for the published network */
+int rmvpe_receptive_frames(const nn_weights *w);    /* frames to each side that the U-Net sees (not the GRU) */
 
 /* ---- windows over a signal of any length (windows.c) ---- */
 
@@ -22,7 +23,20 @@ typedef struct rmvpe rmvpe;     /* one thread's runner: plans by length; weights
 nn_code rmvpe_new(rmvpe **out, nn_weights *w, nn_device *d, nn_error *e);
 void rmvpe_free(rmvpe *r);
 
-/* mel [frames][128] -> salience [frames][360]. Frames are padded to the network's multiple with 0.0 (log domain). Long
+/* The windows of a signal of `frames` mel frames: mel frames from .. from+count-1 go in, and of the salience that comes
+ * out the frames keep .. keep+kept-1 (counted from the window's first) are final. Windows follow each other without a
+ * gap: a signal's salience is the kept parts, one after another. At most RMVPE_WINDOW frames go in at a time. */
+enum { RMVPE_WINDOW = 12288 };
+typedef struct rmvpe_window {
+    size_t from, count, keep, kept;
+} rmvpe_window;
+size_t rmvpe_window_count(const rmvpe *r, size_t frames);
+rmvpe_window rmvpe_window_at(const rmvpe *r, size_t frames, size_t i);
+
+/* One window: mel [count][128] -> salience [count][360], 1 <= count <= RMVPE_WINDOW. */
+nn_code rmvpe_run(rmvpe *r, const float *mel, size_t count, float *salience, nn_error *e);
+
+/* mel [frames][128] -> salience [frames][360]: all windows. Frames are padded to the network's multiple with 0.0 (log domain). Long
  * signals go in windows with a halo wider than the U-Net's receptive field, so that memory is bounded. */
 nn_code rmvpe_salience(rmvpe *r, const float *mel, size_t frames, float *salience, nn_error *e);
 

@@ -51,4 +51,8 @@ void rvc_normal(uint64_t seed, uint64_t stream, uint64_t first, size_t count, fl
  * sample's phase is *phase + f0/rate. */
 void rvc_sine_source(const float *f0, size_t frames, int upp, int rate, const float *noise, double *phase, float *out);
 
+/* The same as PyTorch computes it for RVC-WebUI, float32 accidents included (source.c says which): what the recorded
+ * references and --compat webui need to agree to rounding. Each call starts at phase 0. */
+void rvc_sine_source_webui(const float *f0, size_t frames, int upp, int rate, const float *noise, float *out);
+
 #endif

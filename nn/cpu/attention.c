@@ -1,12 +1,14 @@
-/* attention.c - multi-head attention over frames, with the relative positions of Shaw et al. 2018 (arXiv:1803.02155):
- *   out_i = sum_j p_ij (v_j + v_rel[j-i]),   p_i = softmax_j(q_i (k_j + k_rel[j-i]) / sqrt(d)),
- * where k_rel and v_rel are 0 outside |j-i| <= window.
+/* attention.c - multi-head attention over frames, with the relative positions of Shaw et al. 2018
+ * (arXiv:1803.02155): out_i = sum_j p_ij (v_j + v_rel[j-i]),   p_i = softmax_j(q_i (k_j + k_rel[j-i]) /
+ * sqrt(d)), where k_rel and v_rel are 0 outside |j-i| <= window.
  *
- * Stage 0 lays out each head's K transposed and V as panels (product.h). Stage 1 takes some tiles of NN_MR query rows
- * of one head: scores [rows][T], softmax, product with V. The T x T scores never exist as a whole. The relative terms
- * are two more products with the 2 window + 1 relative keys and values, added to the scores' band and taken from it.
+ * Stage 0 lays out each head's K transposed and V as panels (product.h). Stage 1 takes some tiles of NN_MR
+ * query rows of one head: scores [rows][T], softmax, product with V. The T x T scores never exist as a whole.
+ * The relative terms are two more products with the 2 window + 1 relative keys and values, added to the
+ * scores' band and taken from it.
  *
- * A row's arithmetic is the same whatever the number of tiles in a task, which may therefore suit the threads. */
+ * A row's arithmetic is the same whatever the number of tiles in a task, which may therefore suit the
+ * threads. */
 #include <math.h>
 #include "pack.h"
 #include "math.h"
@@ -30,7 +32,8 @@ enum { TILES }; /* plan[] */
 
 static attention shape_of(const nn_call *c) {
     const nn_node *n = c->node;
-    attention a = {.frames = n->shape.w, .heads = n->u.attention.heads, .window = -1, .tiles = (int)c->plan[TILES]};
+    attention a = {
+        .frames = n->shape.w, .heads = n->u.attention.heads, .window = -1, .tiles = (int)c->plan[TILES]};
     a.size = n->shape.c / a.heads;
     if (n->u.attention.relative) a.window = n->u.attention.window;
     a.key_panels = nn_panels(a.frames);
@@ -41,7 +44,8 @@ static attention shape_of(const nn_call *c) {
 
 /* Shared memory, per head: K [key_panels][size][NN_NR], then V [value_panels][frames][NN_NR]. */
 static size_t head_floats(const attention *a) {
-    return (size_t)NN_NR * ((size_t)a->key_panels * (size_t)a->size + (size_t)a->value_panels * (size_t)a->frames);
+    return (size_t)NN_NR *
+           ((size_t)a->key_panels * (size_t)a->size + (size_t)a->value_panels * (size_t)a->frames);
 }
 static float *keys_of(const nn_call *c, const attention *a, int head) {
     return (float *)c->shared + (size_t)head * head_floats(a);
@@ -80,7 +84,8 @@ static void pack_frames(const nn_call *c, const attention *a, int head, int pane
     const float *v = c->in[2] + (ptrdiff_t)from * channels + head * a->size;
     float *keys = keys_of(c, a, head) + (ptrdiff_t)panel * a->size * NN_NR;
     for (int j = 0; j < a->size; j++)
-        for (int i = 0; i < NN_NR; i++) keys[j * NN_NR + i] = i < count ? k[(ptrdiff_t)i * channels + j] : 0.0f;
+        for (int i = 0; i < NN_NR; i++)
+            keys[j * NN_NR + i] = i < count ? k[(ptrdiff_t)i * channels + j] : 0.0f;
     for (int p = 0; p < a->value_panels; p++) {
         float *values = values_of(c, a, head) + ((ptrdiff_t)p * a->frames + from) * NN_NR;
         const int columns = nn_least(NN_NR, a->size - p * NN_NR);
@@ -97,8 +102,8 @@ static ptrdiff_t block_at(int row, int column) {
     return (ptrdiff_t)(column / NN_NR) * NN_TILE + row * NN_NR + column % NN_NR;
 }
 
-static void add_relative_keys(const nn_call *c, const attention *a, const float *q, float *scores, float *band,
-                              int row0) {
+static void add_relative_keys(const nn_call *c, const attention *a, const float *q, float *scores,
+                              float *band, int row0) {
     const float *keys = c->node->blob[0];
     for (int p = 0; p < a->band_panels; p++)
         nn_product(q, keys + (ptrdiff_t)p * a->size * NN_NR, a->size, band + p * NN_TILE, 0);
@@ -109,8 +114,8 @@ static void add_relative_keys(const nn_call *c, const attention *a, const float 
     }
 }
 
-static void add_relative_values(const nn_call *c, const attention *a, const float *scores, float *out, float *band,
-                                int row0) {
+static void add_relative_values(const nn_call *c, const attention *a, const float *scores, float *out,
+                                float *band, int row0) {
     const int width = 2 * a->window + 1;
     const float *values = c->node->blob[1];
     memset(band, 0, (size_t)a->band_panels * NN_TILE * sizeof(float));
@@ -156,7 +161,8 @@ static void store_tile(const nn_call *c, const attention *a, const float *out, c
 static void attend(const nn_call *c, const attention *a, int head, int tile0, float *scratch) {
     const int tiles = nn_least(a->tiles, nn_parts(a->frames, NN_MR) - tile0);
     const ptrdiff_t wide = (ptrdiff_t)a->key_panels * NN_TILE, narrow = (ptrdiff_t)a->value_panels * NN_TILE;
-    float *q = scratch, *out = q + a->tiles * narrow, *scores = out + a->tiles * narrow, *band = scores + a->tiles * wide;
+    float *q = scratch, *out = q + a->tiles * narrow, *scores = out + a->tiles * narrow,
+          *band = scores + a->tiles * wide;
     const float *keys = keys_of(c, a, head), *values = values_of(c, a, head);
     const float scale = (float)(1.0 / sqrt(a->size));
 
@@ -178,8 +184,9 @@ static void attend(const nn_call *c, const attention *a, int head, int tile0, fl
     for (int p = 0; p < a->value_panels; p++)
         for (int j = 0; j < a->frames; j += DEPTH)
             for (int t = 0; t < tiles; t++)
-                nn_product(scores + t * wide + block_at(0, j), values + ((ptrdiff_t)p * a->frames + j) * NN_NR,
-                           nn_least(DEPTH, a->frames - j), out + t * narrow + p * NN_TILE, j > 0);
+                nn_product(scores + t * wide + block_at(0, j),
+                           values + ((ptrdiff_t)p * a->frames + j) * NN_NR, nn_least(DEPTH, a->frames - j),
+                           out + t * narrow + p * NN_TILE, j > 0);
     for (int t = 0; t < tiles; t++) {
         const int row0 = (tile0 + t) * NN_MR;
         if (a->window >= 0) add_relative_values(c, a, scores + t * wide, out + t * narrow, band, row0);
@@ -200,14 +207,16 @@ void NN_KERNEL(attention, run)(const nn_call *c, int stage, int task, void *scra
 /* ---- weights ---- */
 
 /* emb_rel_k [1][2 window + 1][d], transposed, in panels [..][d][NN_NR]. */
-static nn_code make_keys(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w, nn_error *e) {
+static nn_code make_keys(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w,
+                         nn_error *e) {
     const int size = n->shape.c / n->u.attention.heads, width = 2 * n->u.attention.window + 1;
     float *from = NULL;
     nn_code code = nn_pack_load(&from, w, stem, ".emb_rel_k", 3, (int64_t[]){1, width, size}, e);
     if (!code && !(*out = nn_pack_new((size_t)nn_panels(width) * (size_t)size * NN_NR, bytes)))
         code = nn_fail_memory(e, stem);
     for (int i = 0; i < width && !code; i++)
-        for (int j = 0; j < size; j++) (*out)[(i / NN_NR * size + j) * NN_NR + i % NN_NR] = from[i * size + j];
+        for (int j = 0; j < size; j++)
+            (*out)[(i / NN_NR * size + j) * NN_NR + i % NN_NR] = from[i * size + j];
     free(from);
     return code;
 }
@@ -221,7 +230,8 @@ static nn_code make_values(float **out, size_t *bytes, const nn_node *n, const c
     if (!code && !(*out = nn_pack_new((size_t)nn_panels(size) * (size_t)width * NN_NR, bytes)))
         code = nn_fail_memory(e, stem);
     for (int i = 0; i < width && !code; i++)
-        for (int j = 0; j < size; j++) (*out)[(j / NN_NR * width + i) * NN_NR + j % NN_NR] = from[i * size + j];
+        for (int j = 0; j < size; j++)
+            (*out)[(j / NN_NR * width + i) * NN_NR + j % NN_NR] = from[i * size + j];
     free(from);
     return code;
 }

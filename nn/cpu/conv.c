@@ -14,7 +14,6 @@
  * Layers whose shape allows it take the Toom-Cook form instead, which is the same product over transformed rows
  * (toom_cook.h). Every output is summed by one task in one order: threads and blocks change no bit. */
 #include "conv_pack.h"
-#include "store.h"
 #include "toom_cook.h"
 
 /* Input rows of a block: they and a panel stay in L2. In place they cost nothing to be taken, but panels to be read. */
@@ -30,6 +29,13 @@ static int line_channels(const nn_node *n) { return n->in[0]->shape.c / n->u.con
 static bool is_image(const nn_conv_params *p) { return p->kernel_h > 1; }
 
 static int pitch(const nn_node *n) { return n->in[0]->shape.w + (is_image(&n->u.conv) ? n->u.conv.pad_w : 0); }
+
+/* Floats from line row to line row. Rows a multiple of the cache's 4096-byte period apart would all fall into one of its
+ * sets, so those are spread: the block is then always copied. */
+static int line_row(const nn_node *n) {
+    const int width = line_channels(n), step = n->u.conv.transposed ? 1 : n->u.conv.stride;
+    return width * step * (int)sizeof(float) % 4096 ? width : width + 16;
+}
 
 /* Offset of a tap in line rows. */
 static int tap_offset(const nn_conv_tap *t, int line_pitch) { return t->dy * line_pitch + t->dx; }
@@ -54,9 +60,10 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
     const nn_conv_params *p = &n->u.conv;
     const nn_conv_pack *k = packed(n);
     const nn_shape in = n->in[0]->shape;
-    bool in_place = !p->pad_w && !p->pad_h && p->pre.kind == NN_STEP_COUNT && p->groups == 1 && !p->transposed;
+    bool in_place = !p->pad_w && !p->pad_h && p->pre.kind == NN_STEP_COUNT && p->groups == 1 && !p->transposed &&
+                    line_row(n) == line_channels(n);
     int lines = p->transposed || is_image(p) ? in.h * pitch(n) : (int)nn_rows(n->shape);
-    int width = line_channels(n), span = 0;
+    int width = line_row(n), span = 0;
     for (int f = 0; f < k->phases; f++) {
         int reach = phase_span(nn_conv_phase_at(k, f), pitch(n));
         if (reach > span) span = reach;
@@ -83,15 +90,15 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
 }
 
 /* Copies `count` input rows from row `from`, channels first .. first+width-1, with the pre-activation. */
-static void copy_rows(const nn_call *c, int from, int count, int first, int width, float *to) {
+static void copy_rows(const nn_call *c, int from, int count, int first, int width, float *to, int to_row) {
     const nn_step *pre = &c->node->u.conv.pre;
     const int channels = c->node->in[0]->shape.c;
     const float *x = c->in[0] + (size_t)from * (size_t)channels + first;
     if (pre->kind == NN_STEP_COUNT) {
-        for (int r = 0; r < count; r++) memcpy(to + (size_t)r * (size_t)width, x + (size_t)r * (size_t)channels, (size_t)width * sizeof *to);
+        for (int r = 0; r < count; r++, x += channels, to += to_row) memcpy(to, x, (size_t)width * sizeof *to);
         return;
     }
-    for (int r = 0; r < count; r++, x += channels, to += width) {
+    for (int r = 0; r < count; r++, x += channels, to += to_row) {
         int i = 0;
         for (; i + NN_VW <= width; i += NN_VW) nn_store(to + i, nn_step_unary(pre, nn_load(x + i)));
         if (i < width) nn_store_part(to + i, nn_step_unary(pre, nn_load_part(x + i, width - i)), width - i);
@@ -99,7 +106,7 @@ static void copy_rows(const nn_call *c, int from, int count, int first, int widt
 }
 
 /* Line rows from .. from+count-1, zeros where the line has no input. */
-static void fill_line(const nn_call *c, int from, int count, int first, int width, float *to) {
+static void fill_line(const nn_call *c, int from, int count, int first, int width, float *to, int to_row) {
     const nn_shape in = c->node->in[0]->shape;
     const int line_pitch = (int)c->plan[PLAN_PITCH];
     while (count > 0) {
@@ -116,10 +123,10 @@ static void fill_line(const nn_call *c, int from, int count, int first, int widt
             n = line_pitch - x;
         if (n > count) n = count;
         if (source >= 0)
-            copy_rows(c, source, n, first, width, to);
+            copy_rows(c, source, n, first, width, to, to_row);
         else
-            memset(to, 0, (size_t)n * (size_t)width * sizeof *to);
-        to += (size_t)n * (size_t)width;
+            memset(to, 0, (size_t)n * (size_t)to_row * sizeof *to);
+        to += (size_t)n * (size_t)to_row;
         from += n;
         count -= n;
     }
@@ -142,6 +149,17 @@ static void output_rows(const nn_call *c, const nn_conv_phase *phase, int from, 
     }
 }
 
+/* Where the taps of a phase lie in a line whose rows of `width` floats are `row` floats apart: taps side by side are one
+ * segment where the rows are. */
+static void set_segments(nn_rows_of *a, const nn_conv_phase *phase, ptrdiff_t *segment, int line_pitch, int width, int row) {
+    const int low = tap_offset(&phase->tap[0], line_pitch), split = row == width ? 1 : phase->merged;
+    a->segments = 0;
+    a->length = width * phase->merged / split;
+    for (int s = 0; s < phase->taps; s++)
+        for (int i = 0; i < split; i++)
+            segment[a->segments++] = (ptrdiff_t)(tap_offset(&phase->tap[s], line_pitch) - low + i) * row;
+}
+
 void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) {
     (void)stage;
     const nn_node *n = c->node;
@@ -161,16 +179,18 @@ void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) 
 
     float *tile = scratch, *line = tile + NN_MR * NN_NR;
     ptrdiff_t segment[NN_CONV_TAPS];
-    nn_rows_of a = {.row = (ptrdiff_t)step * width, .segment = segment, .segments = phase->taps, .length = width * phase->merged};
-    const int low = tap_offset(&phase->tap[0], (int)c->plan[PLAN_PITCH]);
-    for (int s = 0; s < phase->taps; s++)
-        segment[s] = (ptrdiff_t)(tap_offset(&phase->tap[s], (int)c->plan[PLAN_PITCH]) - low) * width;
-    if (c->plan[PLAN_IN_PLACE])
+    nn_rows_of a = {.segment = segment};
+    if (c->plan[PLAN_IN_PLACE]) {
+        a.row = (ptrdiff_t)step * width;
         a.x = c->in[0] + (ptrdiff_t)from * a.row;
-    else {
+        set_segments(&a, phase, segment, (int)c->plan[PLAN_PITCH], width, width);
+    } else {
+        const int row = line_row(n), low = tap_offset(&phase->tap[0], (int)c->plan[PLAN_PITCH]);
         const int span = phase_span(phase, (int)c->plan[PLAN_PITCH]);
-        fill_line(c, from * step + low, (count - 1) * step + span + 1, group * width, width, line);
+        fill_line(c, from * step + low, (count - 1) * step + span + 1, group * width, width, line, row);
+        a.row = (ptrdiff_t)step * row;
         a.x = line;
+        set_segments(&a, phase, segment, (int)c->plan[PLAN_PITCH], width, row);
     }
     const int out_channels = n->shape.c / p->groups;
     for (int panel = k->panels * part / parts; panel < k->panels * (part + 1) / parts; panel++) {
@@ -184,7 +204,7 @@ void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) 
             nn_tile_product(part_of, w, tile, NN_NR, rows, channels > NN_VW ? 2 : 1);
             output_rows(c, phase, from + i, rows, row);
             nn_steps_apply(c, tile, NN_NR, row, rows, group * out_channels + channel, channels);
-            nn_store_rows(c, tile, row, rows, group * out_channels + channel, channels);
+            nn_tile_store(c, tile, NN_NR, row, rows, group * out_channels + channel, channels);
         }
     }
 }

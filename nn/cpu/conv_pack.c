@@ -62,7 +62,7 @@ static size_t pack_phase(const nn_conv_folded *s, int vector, nn_conv_phase *pha
 static nn_code pack_all(const nn_conv_folded *s, nn_weights *w, int vector, const char *key, nn_error *e) {
     const nn_conv_params *p = &s->node->u.conv;
     int sy = p->transposed && p->kernel_h > 1 ? p->stride : 1, sx = p->transposed ? p->stride : 1;
-    if (p->kernel_h * (p->dilation > 1 ? p->kernel_w : 1) > NN_CONV_TAPS || p->kernel_w > NN_CONV_TAPS)
+    if (p->kernel_h * p->kernel_w > NN_CONV_TAPS)
         return nn_fail(e, NN_ERROR_MODEL, "%s: %s: %dx%d taps are more than this program's %d", nn_weights_path(w),
                        s->node->name, p->kernel_h, p->kernel_w, NN_CONV_TAPS);
     size_t header = sizeof(nn_conv_pack) + (size_t)(sy * sx) * sizeof(nn_conv_phase);

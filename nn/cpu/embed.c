@@ -1,5 +1,5 @@
-/* embed.c - rows of a table by int32 index. An index outside the table takes its nearest row: what a run is given can
- * never make it read outside. */
+/* embed.c - rows of a table by int32 index. An index outside the table takes its nearest row: what a run is
+ * given can never make it read outside. */
 #include "pack.h"
 #include "rows.h"
 
@@ -25,7 +25,8 @@ void NN_KERNEL(embed, run)(const nn_call *c, int stage, int task, void *scratch)
     }
 }
 
-static nn_code make(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w, nn_error *e) {
+static nn_code make(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w,
+                    nn_error *e) {
     char name[NN_PACK_NAME];
     nn_code code = nn_pack_join(name, stem, ".weight", e);
     if (code) return code;

@@ -2,9 +2,9 @@
  *   r = s(W_ir x + b_ir + W_hr h + b_hr)        n = tanh(W_in x + b_in + r (W_hn h + b_hn))
  *   z = s(W_iz x + b_iz + W_hz h + b_hz)        h' = (1 - z) n + z h,   h = 0 before the first frame
  *
- * Stage 0 does what does not recur: W_i x + b for all frames, a matrix product. Stage 1 is two tasks, one a direction,
- * that walk over time; vectors run over units, NN_NR of them with their three gates at once, so that a step's gates
- * stay in registers. Biases that are only ever added to each other are added at load.
+ * Stage 0 does what does not recur: W_i x + b for all frames, a matrix product. Stage 1 is two tasks, one a
+ * direction, that walk over time; vectors run over units, NN_NR of them with their three gates at once, so
+ * that a step's gates stay in registers. Biases that are only ever added to each other are added at load.
  *
  * Units beyond `hidden` have zero weights, are computed and never read. */
 #include "pack.h"
@@ -27,8 +27,9 @@ static gru shape_of(const nn_node *n) {
     return g;
 }
 
-/* The blob, for each direction: input weights [panels][channels][NN_NR], hidden weights [units][hidden][GATES][NN_NR],
- * bias [panels][NN_NR] (for r and z the sum of both), bias of W_hn h [units][NN_NR]. */
+/* The blob, for each direction: input weights [panels][channels][NN_NR], hidden weights
+ * [units][hidden][GATES][NN_NR], bias [panels][NN_NR] (for r and z the sum of both), bias of W_hn h
+ * [units][NN_NR]. */
 typedef struct gru_parts {
     size_t input, hidden, bias, bias_n; /* floats from the blob's start */
 } gru_parts;
@@ -50,13 +51,15 @@ void NN_KERNEL(gru, setup)(nn_call *c) {
     c->tasks[0] = nn_parts(g.frames, TILES * NN_MR);
     c->tasks[1] = 2;
     c->shared_bytes = 2 * (size_t)g.frames * (size_t)g.panels * NN_NR * sizeof(float);
-    const size_t rows = (size_t)(TILES * nn_panels(g.channels) + 1) * NN_TILE, states = 2 * (size_t)g.units * NN_NR;
+    const size_t rows = (size_t)(TILES * nn_panels(g.channels) + 1) * NN_TILE,
+                 states = 2 * (size_t)g.units * NN_NR;
     c->scratch_bytes = (rows > states ? rows : states) * sizeof(float);
 }
 
 /* The projected input of one frame: [panels][NN_NR]. */
 static float *projected(const nn_call *c, const gru *g, int direction, int frame) {
-    return (float *)c->shared + ((size_t)direction * (size_t)g->frames + (size_t)frame) * (size_t)g->panels * NN_NR;
+    return (float *)c->shared +
+           ((size_t)direction * (size_t)g->frames + (size_t)frame) * (size_t)g->panels * NN_NR;
 }
 
 static void project(const nn_call *c, const gru *g, int task, float *scratch) {
@@ -67,14 +70,15 @@ static void project(const nn_call *c, const gru *g, int task, float *scratch) {
     for (int t = 0; t < TILES; t++) {
         const int from = frame0 + t * NN_MR, rows = nn_most(0, g->frames - from);
         if (rows)
-            nn_product_rows(scratch + t * tile, c->in[0] + (ptrdiff_t)from * g->channels, g->channels, rows, g->channels,
-                            1.0f);
+            nn_product_rows(scratch + t * tile, c->in[0] + (ptrdiff_t)from * g->channels, g->channels, rows,
+                            g->channels, 1.0f);
     }
     for (int p = 0; p < 2 * g->panels; p++) {
         const int direction = p / g->panels, panel = p % g->panels;
         const gru_parts at = parts_of(g, direction);
         const float *weights = blob + at.input + (ptrdiff_t)panel * g->channels * NN_NR;
-        const nn_v b0 = nn_load(blob + at.bias + panel * NN_NR), b1 = nn_load(blob + at.bias + panel * NN_NR + NN_VW);
+        const nn_v b0 = nn_load(blob + at.bias + panel * NN_NR),
+                   b1 = nn_load(blob + at.bias + panel * NN_NR + NN_VW);
         for (int t = 0; t < TILES && frame0 + t * NN_MR < g->frames; t++) {
             const int from = frame0 + t * NN_MR;
             nn_product(scratch + t * tile, weights, g->channels, result, 0);
@@ -106,16 +110,18 @@ static void step(const float *x, const float *w, const float *bias_n, const floa
 static void recur(const nn_call *c, const gru *g, int direction, float *scratch) {
     const size_t size = (size_t)g->units * NN_NR;
     const gru_parts at = parts_of(g, direction);
-    const float *weights = (const float *)c->node->blob[0] + at.hidden, *bias_n = (const float *)c->node->blob[0] + at.bias_n;
+    const float *weights = (const float *)c->node->blob[0] + at.hidden,
+                *bias_n = (const float *)c->node->blob[0] + at.bias_n;
     float *h = scratch, *next = h + size;
     memset(h, 0, size * sizeof(float));
     for (int i = 0; i < g->frames; i++) {
         const int frame = direction ? g->frames - 1 - i : i;
         const float *x = projected(c, g, direction, frame);
         for (int u = 0; u < g->units; u++)
-            step(x + u * GATES * NN_NR, weights + (ptrdiff_t)u * g->hidden * GATES * NN_NR, bias_n + u * NN_NR, h,
-                 g->hidden, u * NN_NR, next + u * NN_NR);
-        memcpy(c->out + ((ptrdiff_t)frame * 2 + direction) * g->hidden, next, (size_t)g->hidden * sizeof(float));
+            step(x + u * GATES * NN_NR, weights + (ptrdiff_t)u * g->hidden * GATES * NN_NR,
+                 bias_n + u * NN_NR, h, g->hidden, u * NN_NR, next + u * NN_NR);
+        memcpy(c->out + ((ptrdiff_t)frame * 2 + direction) * g->hidden, next,
+               (size_t)g->hidden * sizeof(float));
         float *swap = h;
         h = next;
         next = swap;
@@ -161,12 +167,15 @@ static void place_biases(const gru *g, float *bias, float *bias_n, const float *
     }
 }
 
-static nn_code make_direction(const gru *g, float *blob, bool reverse, const char *stem, nn_weights *w, nn_error *e) {
+static nn_code make_direction(const gru *g, float *blob, bool reverse, const char *stem, nn_weights *w,
+                              nn_error *e) {
     static const char *const suffix[2][4] = {
         {".weight_ih_l0", ".weight_hh_l0", ".bias_ih_l0", ".bias_hh_l0"},
         {".weight_ih_l0_reverse", ".weight_hh_l0_reverse", ".bias_ih_l0_reverse", ".bias_hh_l0_reverse"}};
-    const int64_t shape[4][2] = {{GATES * g->hidden, g->channels}, {GATES * g->hidden, g->hidden},
-                                 {GATES * g->hidden}, {GATES * g->hidden}};
+    const int64_t shape[4][2] = {{GATES * g->hidden, g->channels},
+                                 {GATES * g->hidden, g->hidden},
+                                 {GATES * g->hidden},
+                                 {GATES * g->hidden}};
     float *part[4] = {NULL};
     nn_code code = NN_OK;
     for (int i = 0; i < 4 && !code; i++)
@@ -181,7 +190,8 @@ static nn_code make_direction(const gru *g, float *blob, bool reverse, const cha
     return code;
 }
 
-static nn_code make(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w, nn_error *e) {
+static nn_code make(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w,
+                    nn_error *e) {
     const gru g = shape_of(n);
     float *blob = nn_pack_new(2 * direction_floats(&g), bytes);
     nn_code code = blob ? NN_OK : nn_fail_memory(e, stem);

@@ -1,7 +1,8 @@
-/* layer_norm.c - per row over channels: y = (x - mean) / sqrt(var + 1e-5) * gamma + beta, then the node's steps.
+/* layer_norm.c - per row over channels: y = (x - mean) / sqrt(var + 1e-5) * gamma + beta, then the node's
+ * steps.
  *
- * Two passes over a row that lies in L1: the mean, then the mean of squared differences from it, which loses nothing
- * where the mean is large. Ba, Kiros & Hinton 2016, arXiv:1607.06450. */
+ * Two passes over a row that lies in L1: the mean, then the mean of squared differences from it, which loses
+ * nothing where the mean is large. Ba, Kiros & Hinton 2016, arXiv:1607.06450. */
 #include <math.h>
 #include "pack.h"
 #include "steps.h"
@@ -55,7 +56,8 @@ void NN_KERNEL(layer_norm, run)(const nn_call *c, int stage, int task, void *scr
 }
 
 /* Checkpoints call them weight and bias, VITS calls them gamma and beta. */
-static nn_code make(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w, nn_error *e) {
+static nn_code make(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w,
+                    nn_error *e) {
     static const char *const suffix[2][2] = {{".weight", ".bias"}, {".gamma", ".beta"}};
     const int channels = n->shape.c, greek = nn_pack_has(w, stem, ".gamma");
     return nn_pack_pair(out, bytes, w, stem, suffix[greek], channels, nn_round_up(channels, PAD), e);

@@ -1,7 +1,7 @@
 /* map.c - element-wise steps that found no op to be fused into: out = steps(in[0]).
  *
- * Where no step looks at the channel, the whole tensor is one long row, so that few channels do not mean empty
- * vectors. The input is copied to a tile first: out may be the memory of in[0] or of an operand. */
+ * Where no step looks at the channel, the whole tensor is one long row, so that few channels do not mean
+ * empty vectors. The input is copied to a tile first: out may be the memory of in[0] or of an operand. */
 #include <math.h>
 #include "pack.h"
 #include "steps.h"
@@ -60,19 +60,22 @@ void NN_KERNEL(map, run)(const nn_call *c, int stage, int task, void *scratch) {
             run_tile(c, scratch, r, nn_least(rows, row1 - r), j, nn_least(columns, to - j));
 }
 
-/* Inference-time batch norm, y = (x - mean) weight / sqrt(var + 1e-5) + bias, as scale and shift; in double. */
+/* Inference-time batch norm, y = (x - mean) weight / sqrt(var + 1e-5) + bias, as scale and shift; in double.
+ */
 static nn_code make_affine(float **out, size_t *bytes, const nn_node *n, const char *stem, nn_weights *w,
                            nn_error *e) {
     static const char *const suffix[4] = {".weight", ".bias", ".running_mean", ".running_var"};
     const int channels = n->shape.c;
     float *part[4] = {NULL}, *blob = NULL;
     nn_code code = NN_OK;
-    for (int i = 0; i < 4 && !code; i++) code = nn_pack_load(&part[i], w, stem, suffix[i], 1, (int64_t[]){channels}, e);
+    for (int i = 0; i < 4 && !code; i++)
+        code = nn_pack_load(&part[i], w, stem, suffix[i], 1, (int64_t[]){channels}, e);
     if (!code && !(blob = nn_pack_new(2 * (size_t)channels, bytes))) code = nn_fail_memory(e, stem);
     for (int i = 0; i < channels && !code; i++) {
         if (part[3][i] < 0)
-            code = nn_fail(e, NN_ERROR_MODEL, "%s: %s.running_var[%d] is %g, and a variance is never negative",
-                           nn_weights_path(w), stem, i, (double)part[3][i]);
+            code =
+                nn_fail(e, NN_ERROR_MODEL, "%s: %s.running_var[%d] is %g, and a variance is never negative",
+                        nn_weights_path(w), stem, i, (double)part[3][i]);
         const double scale = part[0][i] / sqrt((double)part[3][i] + 1e-5);
         blob[i] = (float)scale;
         blob[channels + i] = (float)(part[1][i] - part[2][i] * scale);

@@ -1,16 +1,18 @@
 /* math.h - exp, tanh, sigmoid and GELU on vectors, to a few units in the last place of float32.
  *
  * No table, no branch and no assumption of finite arguments: NaN gives NaN, the ends saturate, exp underflows
- * gradually. To keep NaN, bounds are written nn_min(bound, x) and nn_max(bound, x): a false comparison picks x.
+ * gradually. To keep NaN, bounds are written nn_min(bound, x) and nn_max(bound, x): a false comparison picks
+ * x.
  *
- * exp: x = n ln 2 + r with |r| <= ln 2 / 2 (Cody & Waite 1980: ln 2 in two parts, so that n ln2_high is exact), then
- *      e^x = 2^n (1 + r + r^2 P(r)).
- * tanh: with t = e^(-2|x|) - 1, computed without cancellation, tanh |x| = -t / (2 + t).
- * GELU: x Phi(x), Phi the normal distribution. With R(a) = e^(a^2/2) Phi(-a), which is smooth and falls from 1/2 as
- *      1/a does, x Phi(x) is x T below 0 and x - x T above, T = e^(-x^2/2) R(|x|): nothing cancels, as 1 + erf would.
+ * exp: x = n ln 2 + r with |r| <= ln 2 / 2 (Cody & Waite 1980: ln 2 in two parts, so that n ln2_high is
+ * exact), then e^x = 2^n (1 + r + r^2 P(r)). tanh: with t = e^(-2|x|) - 1, computed without cancellation,
+ * tanh |x| = -t / (2 + t). GELU: x Phi(x), Phi the normal distribution. With R(a) = e^(a^2/2) Phi(-a), which
+ * is smooth and falls from 1/2 as 1/a does, x Phi(x) is x T below 0 and x - x T above, T = e^(-x^2/2) R(|x|):
+ * nothing cancels, as 1 + erf would.
  *
- * The coefficients were fitted for this file by iteratively reweighted least squares (Lawson's algorithm) on Chebyshev
- * nodes in double: P of exp to 3.2e-9 of e^r; R = P/Q on [0, 14.5] to 2.4e-8 of R, less where T is below 1e-5. */
+ * The coefficients were fitted for this file by iteratively reweighted least squares (Lawson's algorithm) on
+ * Chebyshev nodes in double: P of exp to 3.2e-9 of e^r; R = P/Q on [0, 14.5] to 2.4e-8 of R, less where T is
+ * below 1e-5. */
 #ifndef NN_CPU_MATH_H
 #define NN_CPU_MATH_H
 
@@ -49,7 +51,9 @@ static inline nn_v nn_vexp(nn_v x) {
     return ((e.tail + 1.0f) * e.two) * e.two_more;
 }
 
-static inline nn_v nn_vabs(nn_v x) { return (nn_v)((nn_vi)x & 0x7fffffff); }
+static inline nn_v nn_vabs(nn_v x) {
+    return (nn_v)((nn_vi)x & 0x7fffffff);
+}
 static inline nn_v nn_vcopysign(nn_v magnitude, nn_v sign) {
     return (nn_v)((nn_vi)nn_vabs(magnitude) | ((nn_vi)sign & (int32_t)0x80000000u));
 }
@@ -61,7 +65,9 @@ static inline nn_v nn_vtanh(nn_v x) {
     return nn_vcopysign(t / (t + 2.0f), x);
 }
 
-static inline nn_v nn_vsigmoid(nn_v x) { return 1.0f / (nn_vexp(-x) + 1.0f); }
+static inline nn_v nn_vsigmoid(nn_v x) {
+    return 1.0f / (nn_vexp(-x) + 1.0f);
+}
 
 /* x/2 (1 + erf(x / sqrt 2)). */
 static inline nn_v nn_vgelu(nn_v x) {

@@ -1,7 +1,7 @@
 /* pack.h - weights into a kernel's own layout, once per checkpoint.
  *
- * A packed blob is found under "STEM|KIND" in the nn_weights, which owns it; a layout that depends on the vector's
- * width has the instruction set's name in KIND. Whoever finds no blob makes one, under the lock. */
+ * A packed blob is found under "STEM|KIND" in the nn_weights, which owns it; a layout that depends on the
+ * vector's width has the instruction set's name in KIND. Whoever finds no blob makes one, under the lock. */
 #ifndef NN_CPU_PACK_H
 #define NN_CPU_PACK_H
 
@@ -47,8 +47,8 @@ static inline bool nn_pack_has(nn_weights *w, const char *stem, const char *suff
 }
 
 /* Appends the blob of `stem` and `kind` to n->blob[], made now or before. */
-static inline nn_code nn_pack_once(nn_node *n, nn_weights *w, const char *stem, const char *kind, nn_pack_make *make,
-                                   nn_error *e) {
+static inline nn_code nn_pack_once(nn_node *n, nn_weights *w, const char *stem, const char *kind,
+                                   nn_pack_make *make, nn_error *e) {
     char key[NN_PACK_NAME], tail[80];
     snprintf(tail, sizeof tail, "|%s", kind);
     nn_code code = nn_pack_join(key, stem, tail, e);
@@ -69,7 +69,8 @@ static inline nn_code nn_pack_once(nn_node *n, nn_weights *w, const char *stem, 
     return code;
 }
 
-/* A blob of two vectors of `channels` floats, STEM + SUFFIX each; the second stands `apart` floats after the first. */
+/* A blob of two vectors of `channels` floats, STEM + SUFFIX each; the second stands `apart` floats after the
+ * first. */
 static inline nn_code nn_pack_pair(float **out, size_t *bytes, nn_weights *w, const char *stem,
                                    const char *const suffix[2], int channels, int apart, nn_error *e) {
     *out = nn_pack_new(2 * (size_t)apart, bytes);

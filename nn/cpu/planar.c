@@ -1,4 +1,5 @@
-/* planar.c - [h][w][c] -> [h][c][w]: of each line, the transpose, in squares of SIDE x SIDE that stay in L1. */
+/* planar.c - [h][w][c] -> [h][c][w]: of each line, the transpose, in squares of SIDE x SIDE that stay in L1.
+ */
 #include "rows.h"
 
 enum { SIDE = 32 };

@@ -1,8 +1,9 @@
 /* product.h - the matrix product inside attention and GRU: one register tile, C [NN_MR][NN_NR] = A B (+ C).
  *
- * A is kept in blocks of the same form as C: block i holds columns i NN_NR .. of NN_MR rows, [NN_MR][NN_NR], so a
- * product's result is the next product's A, and every address is one base plus a constant. B is a panel [k][NN_NR].
- * Each element is one sum over k in order: the result does not depend on how rows or columns are split into tasks. */
+ * A is kept in blocks of the same form as C: block i holds columns i NN_NR .. of NN_MR rows, [NN_MR][NN_NR],
+ * so a product's result is the next product's A, and every address is one base plus a constant. B is a panel
+ * [k][NN_NR]. Each element is one sum over k in order: the result does not depend on how rows or columns are
+ * split into tasks. */
 #ifndef NN_CPU_PRODUCT_H
 #define NN_CPU_PRODUCT_H
 
@@ -10,7 +11,9 @@
 
 enum { NN_TILE = NN_MR * NN_NR };
 
-static inline int nn_panels(int columns) { return (columns + NN_NR - 1) / NN_NR; }
+static inline int nn_panels(int columns) {
+    return (columns + NN_NR - 1) / NN_NR;
+}
 
 static inline __attribute__((always_inline)) void nn_product_block(const float *a, const float *b, int k,
                                                                    nn_v acc[NN_MR][2]) {
@@ -42,7 +45,8 @@ static inline void nn_product(const float *a, const float *b, int k, float *c, i
     }
 }
 
-/* Rows of x, `pitch` floats apart, as A's blocks, times `scale`; rows beyond `rows` and columns beyond k are 0. */
+/* Rows of x, `pitch` floats apart, as A's blocks, times `scale`; rows beyond `rows` and columns beyond k are
+ * 0. */
 static inline void nn_product_rows(float *a, const float *x, ptrdiff_t pitch, int rows, int k, float scale) {
     for (int p = 0; p < nn_panels(k); p++, a += NN_TILE, x += NN_NR)
         for (int i = 0; i < NN_MR; i++) {

@@ -18,7 +18,6 @@
 #define NN_CPU_TOOM_COOK_H
 
 #include "steps.h"
-#include "store.h"
 #include "tile.h"
 #include "toom_pack.h"
 
@@ -225,7 +224,7 @@ static void toom_run(const nn_call *c, int task, void *scratch) {
                     toom_out(m, rows, 7, nn_toom_bias(k) + channel, y);
                 toom_rows(c, block, run, i, rows, row);
                 nn_steps_apply(c, y, NN_NR, row, rows * NN_TOOM_TILE, channel, count);
-                nn_store_rows(c, y, row, rows * NN_TOOM_TILE, channel, count);
+                nn_tile_store(c, y, NN_NR, row, rows * NN_TOOM_TILE, channel, count);
             }
     }
 }

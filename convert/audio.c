@@ -1,0 +1,269 @@
+/* audio.c - recordings in and out, through libsndfile.
+ *
+ * In: any format, rate and channel count -> mono float, the mean of the channels (librosa.to_mono). A header
+ * is not trusted: frames are counted as they come, so one that promises too much costs nothing. Out: 16-bit
+ * formats get y * 32768 cut towards zero, which is numpy's astype(int16) in the reference, and not
+ * libsndfile's own rounding. Blocks are small because libsndfile's Vorbis encoder keeps a whole write on the
+ * stack. Invariant: what is not finite, not audio or empty never gets as far as a network. */
+#include "convert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <sndfile.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum { BLOCK = 4096 }; // frames read or written at once
+
+static const int mp3_rates[] = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 0};
+static const convert_format formats[] = {
+    {"wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, true, NULL},
+    {"flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16, true, NULL},
+    {"ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS, false, NULL},
+    {"mp3", 0x230000 | 0x0082 /* MPEG layer III, libsndfile 1.1 */, false, mp3_rates},
+    {"wave", 0, false, NULL},
+    {"oga", 0, false, NULL},
+    {"opus", 0, false, NULL},
+    {"aif", 0, false, NULL},
+    {"aiff", 0, false, NULL},
+    {"au", 0, false, NULL},
+    {"snd", 0, false, NULL},
+    {"caf", 0, false, NULL},
+    {"w64", 0, false, NULL},
+    {"rf64", 0, false, NULL},
+};
+
+const convert_format *convert_format_find(const char *extension) {
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (strcasecmp(formats[i].extension, extension) == 0) return &formats[i];
+    return NULL;
+}
+
+bool convert_audio_name(const char *path) {
+    return convert_format_find(convert_path_extension(path)) != NULL;
+}
+
+bool convert_format_writable(const convert_format *f) {
+    SF_INFO info = {.samplerate = 48000, .channels = 1, .format = f->sndfile};
+    return f->sndfile && sf_format_check(&info);
+}
+
+int convert_format_rate(const convert_format *f, int rate) {
+    int best = rate;
+    for (const int *r = f->rates; r && *r; r++) {
+        best = *r;
+        if (*r >= rate) break;
+    }
+    return best;
+}
+
+/* ---- in --------------------------------------------------------------------------------------------------
+ */
+
+typedef struct growing {
+    float *samples;
+    size_t frames, capacity;
+} growing;
+
+static rvc_status grow(growing *g, size_t more, rvc_error *e) {
+    if (g->frames + more <= g->capacity) return RVC_OK;
+    size_t capacity = g->capacity + g->capacity / 2 + more;
+    float *samples =
+        capacity > SIZE_MAX / sizeof *samples ? NULL : realloc(g->samples, capacity * sizeof *samples);
+    if (!samples)
+        return convert_fail(e, RVC_ERROR_MEMORY, "out of memory at frame %zu: the recording is too long",
+                            g->frames);
+    g->samples = samples;
+    g->capacity = capacity;
+    return RVC_OK;
+}
+
+/* block [frames][channels] -> g, the mean of the channels. */
+static rvc_status mix_block(growing *g, const float *block, size_t frames, int channels, int rate,
+                            rvc_error *e) {
+    if (grow(g, frames, e)) return e->status;
+    for (size_t i = 0; i < frames; i++) {
+        double sum = 0;
+        for (int c = 0; c < channels; c++) sum += (double)block[i * (size_t)channels + (size_t)c];
+        float mean = (float)(sum / channels);
+        if (!isfinite(mean))
+            return convert_fail(e, RVC_ERROR_FORMAT, "holds a sample that is not a finite number, at %.3f s",
+                                (double)g->frames / rate);
+        g->samples[g->frames++] = mean;
+    }
+    return RVC_OK;
+}
+
+static rvc_status read_all(SNDFILE *file, const SF_INFO *info, growing *g, rvc_error *e) {
+    float *block = malloc(sizeof *block * BLOCK * (size_t)info->channels);
+    if (!block) return convert_fail(e, RVC_ERROR_MEMORY, "out of memory for %d channels", info->channels);
+    rvc_status status = RVC_OK;
+    sf_count_t got;
+    while (!status && (got = sf_readf_float(file, block, BLOCK)) > 0)
+        status = mix_block(g, block, (size_t)got, info->channels, info->samplerate, e);
+    free(block);
+    if (!status && sf_error(file) != SF_ERR_NO_ERROR)
+        status = convert_fail(e, RVC_ERROR_FORMAT, "damaged after %.3f s: %s",
+                              (double)g->frames / info->samplerate, sf_strerror(file));
+    if (!status && g->frames == 0) status = convert_fail(e, RVC_ERROR_FORMAT, "holds no audio (0 frames)");
+    return status;
+}
+
+/* An open, regular, not empty file. O_NONBLOCK: a pipe named x.wav must not hang the batch. */
+static int open_regular(const char *path, rvc_error *e) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        convert_fail(e, RVC_ERROR_FILE, "%s", strerror(errno));
+    } else if (!S_ISREG(st.st_mode)) {
+        convert_fail(e, RVC_ERROR_FILE, "not a regular file");
+    } else if (st.st_size == 0) {
+        convert_fail(e, RVC_ERROR_FORMAT, "holds no audio (the file is empty)");
+    } else {
+        return fd;
+    }
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+/* libmpg123, inside libsndfile, talks about damaged files on stderr, which is ours. Nothing of ours is
+ * printed meanwhile. Returns what unmute needs. */
+static int mute(void) {
+    fflush(stderr);
+    int kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (kept >= 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO);
+    if (nowhere >= 0) close(nowhere);
+    return kept;
+}
+
+static void unmute(int kept) {
+    if (kept < 0) return;
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+}
+
+static rvc_status decode(int fd, growing *g, int *rate, rvc_error *e) {
+    // By descriptor, not by name: from a name like notes.snd libsndfile would take text for headerless u-law.
+    SF_INFO info = {0};
+    SNDFILE *file = sf_open_fd(fd, SFM_READ, &info, SF_FALSE);
+    if (!file) {
+        const char *reason = sf_strerror(NULL);
+        if (strstr(reason, "does not exist"))
+            reason = "No valid frame found."; // what it says of damaged mp3 files
+        return convert_fail(e, RVC_ERROR_FORMAT, "not an audio file libsndfile can read: %s", reason);
+    }
+    *rate = info.samplerate;
+    rvc_status status = read_all(file, &info, g, e);
+    sf_close(file);
+    return status;
+}
+
+rvc_status convert_audio_read(const char *path, float **samples, size_t *frames, int *rate, rvc_error *e) {
+    *samples = NULL;
+    int fd = open_regular(path, e);
+    if (fd < 0) return e->status;
+    growing g = {0};
+    int kept = mute();
+    rvc_status status = decode(fd, &g, rate, e);
+    unmute(kept);
+    close(fd);
+    if (status) {
+        free(g.samples);
+        return status;
+    }
+    *samples = g.samples;
+    *frames = g.frames;
+    return RVC_OK;
+}
+
+/* ---- out -------------------------------------------------------------------------------------------------
+ */
+
+/* libsndfile's encoders lose the errors of their last writes, a full disk among them. So it writes through
+ * these, which keep the first one. */
+typedef struct sink {
+    int fd;
+    int error; // errno of the first write that failed, or 0
+} sink;
+
+static sf_count_t sink_length(void *user) {
+    struct stat st;
+    return fstat(((sink *)user)->fd, &st) == 0 ? (sf_count_t)st.st_size : -1;
+}
+
+static sf_count_t sink_seek(sf_count_t offset, int whence, void *user) {
+    return (sf_count_t)lseek(((sink *)user)->fd, (off_t)offset, whence);
+}
+
+static sf_count_t sink_tell(void *user) {
+    return sink_seek(0, SEEK_CUR, user);
+}
+
+static sf_count_t sink_read(void *data, sf_count_t count, void *user) {
+    return (sf_count_t)read(((sink *)user)->fd, data, (size_t)count);
+}
+
+static sf_count_t sink_write(const void *data, sf_count_t count, void *user) {
+    sink *s = user;
+    sf_count_t done = 0;
+    while (done < count) {
+        ssize_t n = write(s->fd, (const char *)data + done, (size_t)(count - done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            if (!s->error) s->error = n < 0 ? errno : EIO;
+            break;
+        }
+        done += n;
+    }
+    return done;
+}
+
+/* numpy's (y * 32768).astype(int16), but what would wrap around is held at the ends; not-a-number becomes an
+ * end, too. */
+static short quantise(float y) {
+    return (short)fmaxf(fminf(y * 32768.0f, 32767.0f), -32768.0f);
+}
+
+static rvc_status write_all(SNDFILE *file, const convert_format *f, const float *samples, size_t frames,
+                            rvc_error *e) {
+    short block[BLOCK];
+    for (size_t at = 0; at < frames;) {
+        size_t n = frames - at < BLOCK ? frames - at : BLOCK;
+        sf_count_t done;
+        if (f->integer) {
+            for (size_t i = 0; i < n; i++) block[i] = quantise(samples[at + i]);
+            done = sf_writef_short(file, block, (sf_count_t)n);
+        } else {
+            done = sf_writef_float(file, samples + at, (sf_count_t)n);
+        }
+        if (done != (sf_count_t)n)
+            return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", sf_strerror(file));
+        if (convert_interrupted()) return convert_fail(e, RVC_CANCELLED, "interrupted");
+        at += n;
+    }
+    return RVC_OK;
+}
+
+rvc_status convert_audio_write(int fd, const convert_format *f, const float *samples, size_t frames, int rate,
+                               rvc_error *e) {
+    if ((f->sndfile & SF_FORMAT_TYPEMASK) == SF_FORMAT_WAV && frames > (UINT32_MAX - 4096u) / sizeof(short))
+        return convert_fail(e, RVC_ERROR_FORMAT, "too long for a WAV file (4 GiB); use --format flac");
+    SF_INFO info = {.samplerate = rate, .channels = 1, .format = f->sndfile};
+    SF_VIRTUAL_IO calls = {sink_length, sink_seek, sink_read, sink_write, sink_tell};
+    sink to = {.fd = fd};
+    SNDFILE *file = sf_open_virtual(&calls, SFM_WRITE, &info, &to);
+    if (!file)
+        return convert_fail(e, RVC_ERROR_FORMAT, "libsndfile cannot write %s at %d Hz: %s", f->extension,
+                            rate, to.error ? strerror(to.error) : sf_strerror(NULL));
+    sf_command(file, SFC_SET_CLIPPING, NULL, SF_TRUE);
+    rvc_status status = write_all(file, f, samples, frames, e);
+    int closed = sf_close(file);
+    if (to.error) return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", strerror(to.error));
+    if (!status && closed)
+        status = convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", sf_error_number(closed));
+    bool ogg = (f->sndfile & SF_FORMAT_TYPEMASK) == SF_FORMAT_OGG;
+    return !status && ogg ? convert_ogg_renumber(fd, e) : status;
+}

@@ -1,0 +1,148 @@
+/* converter.c - one thread's converter: device, plans, warm-up; and the pitch alone.
+ *
+ * Invariant: a converter changes nothing in its models (packing is guarded there), so any number of them may
+ * work at once; what it keeps between conversions is plans, never audio, so a result does not depend on what
+ * was converted before. */
+#include "pipeline.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "signal.h"
+
+/* Plans kept; what they work in is the device's and shared, so a plan is small. */
+enum { PLANS = 4 };
+
+static nn_code build_hubert(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
+    rvc_converter *c = context;
+    return rvc_plan_hubert(c->models, c->device, (int)key[0], out, e);
+}
+
+static nn_code build_prior(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
+    rvc_converter *c = context;
+    return rvc_plan_prior(c->models, c->device, (int)key[0], out, e);
+}
+
+static nn_code build_generator(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
+    rvc_converter *c = context;
+    return rvc_plan_generator(c->models, c->device, (int)key[0], out, e);
+}
+
+static nn_code set_up(rvc_converter *c, nn_error *e) {
+    const rvc_models *m = c->models;
+    nn_code code = nn_device_open(&c->device, "cpu", m->threads, e);
+    if (!code && m->rmvpe) code = mel_new(&c->mel, e);
+    if (!code && m->rmvpe) code = rmvpe_new(&c->rmvpe, m->rmvpe, c->device, e);
+    if (code || !m->voice) return code;
+    c->hubert = nn_plan_cache_new(PLANS, build_hubert, c);
+    c->prior = nn_plan_cache_new(PLANS, build_prior, c);
+    c->generator = nn_plan_cache_new(PLANS, build_generator, c);
+    return c->hubert && c->prior && c->generator ? NN_OK : nn_fail_memory(e, "the converter");
+}
+
+rvc_status rvc_converter_new(rvc_converter **out, rvc_models *models, rvc_error *error) {
+    nn_error e = {0};
+    *out = NULL;
+    rvc_converter *c = calloc(1, sizeof *c);
+    if (c) c->models = models;
+    nn_code code = c ? set_up(c, &e) : nn_fail_memory(&e, "the converter");
+    if (code) {
+        rvc_converter_free(c);
+        return rvc_report(error, &e);
+    }
+    *out = c;
+    return RVC_OK;
+}
+
+void rvc_converter_free(rvc_converter *converter) {
+    if (!converter) return;
+    nn_plan_cache_free(converter->hubert);
+    nn_plan_cache_free(converter->prior);
+    nn_plan_cache_free(converter->generator);
+    rmvpe_free(converter->rmvpe);
+    mel_free(converter->mel);
+    nn_device_close(converter->device);
+    free(converter);
+}
+
+const char *rvc_converter_device(const rvc_converter *converter) {
+    return nn_device_name(converter->device);
+}
+
+rvc_options rvc_default_options(void) {
+    return (rvc_options){.index_rate = 0.75f,
+                         .protect = 0.33f,
+                         .rms_mix_rate = 0.25f,
+                         .noise_scale = 0.66666f,
+                         .compat = RVC_EXACT,
+                         .x_pad = 1,
+                         .x_query = 6,
+                         .x_center = 38,
+                         .x_max = 41};
+}
+
+void rvc_audio_free(rvc_audio *audio) {
+    if (!audio) return;
+    free(audio->samples);
+    *audio = (rvc_audio){0};
+}
+
+nn_code rvc_check_samples(const float *samples, size_t frames, int rate, nn_error *e) {
+    if (frames < 1) return nn_fail(e, NN_ERROR_FORMAT, "there are no samples to convert");
+    if (rate < 1000 || rate > 768000)
+        return nn_fail(e, NN_ERROR_ARGUMENT, "a sample rate of %d Hz: expected 1000 to 768000", rate);
+    for (size_t i = 0; i < frames; i++)
+        if (!isfinite(samples[i])) return nn_fail(e, NN_ERROR_FORMAT, "sample %zu is not a finite number", i);
+    return NN_OK;
+}
+
+size_t rvc_input_frames(size_t frames, int rate) {
+    size_t n = rvc_scaled_frames(frames, rate, RVC_RATE);
+    return n ? n : 1;
+}
+
+rvc_status rvc_pitch(rvc_converter *converter, const float *samples, size_t frames, int rate, float **f0,
+                     size_t *count, rvc_error *error) {
+    nn_error e = {0};
+    rvc_probe probe = {0};
+    rvc_options options = rvc_default_options();
+    rvc_job job = {.converter = converter, .options = &options, .probe = &probe, .e = &e};
+    float *x = NULL;
+    *f0 = NULL;
+    *count = 0;
+    nn_code code = rvc_check_samples(samples, frames, rate, &e);
+    if (!code && !converter->rmvpe)
+        code = nn_fail(&e, NN_ERROR_ARGUMENT,
+                       "the pitch needs an RMVPE checkpoint (rmvpe.npz), and none was opened");
+    size_t n = code ? 0 : rvc_input_frames(frames, rate);
+    if (!code) code = rvc_resample(samples, frames, rate, RVC_RATE, n, &x, &e);
+    if (!code) code = rvc_job_pitch(&job, x, n, f0);
+    if (!code) *count = mel_frames(n);
+    free(x);
+    return rvc_report(error, &e);
+}
+
+rvc_status rvc_warm_up(rvc_converter *converter, rvc_error *error) {
+    enum { SECOND = RVC_RATE };
+    float *silence = calloc(SECOND, sizeof *silence);
+    if (!silence) {
+        nn_error e = {0};
+        nn_fail_memory(&e, "the warm-up");
+        return rvc_report(error, &e);
+    }
+    rvc_status status;
+    if (converter->models->voice) {
+        rvc_options options = rvc_default_options();
+        rvc_probe probe = {.ungated = true}; /* or silence would pass by the networks */
+        rvc_audio out;
+        status = rvc_convert_probed(converter, silence, SECOND, RVC_RATE, &options, &probe, &out, error);
+        if (!status) rvc_audio_free(&out);
+    } else {
+        float *f0;
+        size_t count;
+        status = rvc_pitch(converter, silence, SECOND, RVC_RATE, &f0, &count, error);
+        free(f0);
+    }
+    free(silence);
+    return status;
+}

@@ -1,0 +1,200 @@
+/* models.c - opening the networks, and finding everything that is wrong with them before any work is done.
+ *
+ * Invariant: after rvc_models_open every tensor the networks need has been found, checked for shape and
+ * finite values, and packed: each graph has been planned once, at a small length. */
+#include "models.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../rmvpe/rmvpe.h"
+#include "hubert.h"
+#include "synthesizer.h"
+
+_Static_assert((int)NN_ERROR_FILE == (int)RVC_ERROR_FILE && (int)NN_ERROR_FORMAT == (int)RVC_ERROR_FORMAT &&
+                   (int)NN_ERROR_MODEL == (int)RVC_ERROR_MODEL &&
+                   (int)NN_ERROR_MEMORY == (int)RVC_ERROR_MEMORY &&
+                   (int)NN_ERROR_DEVICE == (int)RVC_ERROR_DEVICE &&
+                   (int)NN_ERROR_ARGUMENT == (int)RVC_ERROR_ARGUMENT,
+               "a code inside is the same status outside");
+_Static_assert(sizeof((rvc_error *)0)->text == sizeof((nn_error *)0)->text, "messages have room outside too");
+
+rvc_status rvc_report(rvc_error *error, const nn_error *e) {
+    if (error && !error->status) {
+        error->status = (rvc_status)e->code;
+        memcpy(error->text, e->text, sizeof error->text);
+    }
+    return (rvc_status)e->code;
+}
+
+double rvc_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- which file is which ---- */
+
+typedef struct kind {
+    const char *name, *tensor; /* a tensor that only this kind of checkpoint has */
+} kind;
+static const kind kinds[] = {
+    {"an RVC voice", "enc_p.emb_phone.weight"},
+    {"a HuBERT checkpoint", "feature_extractor.conv_layers.0.0.weight"},
+    {"an RMVPE checkpoint", "unet.encoder.bn.weight"},
+};
+enum { VOICE, HUBERT, RMVPE };
+
+static nn_code open_kind(nn_weights **out, const char *path, int k, nn_error *e) {
+    nn_code code = nn_weights_open(out, path, e);
+    if (code || nn_weights_peek(*out, kinds[k].tensor)) return code;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (nn_weights_peek(*out, kinds[i].tensor))
+            return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" is missing: this is %s, not %s", path,
+                           kinds[k].tensor, kinds[i].name, kinds[k].name);
+    return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" is missing: this is not %s", path, kinds[k].tensor,
+                   kinds[k].name);
+}
+
+/* ---- plans ---- */
+
+nn_code rvc_plan_hubert(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
+    unsigned layer = m->config.version == 1 ? RVC_HUBERT_V1 : RVC_HUBERT_V2;
+    return nn_plan_new(out, rvc_hubert_graph(m->hubert, n, layer), d, e);
+}
+
+nn_code rvc_plan_prior(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
+    return nn_plan_new(out, rvc_prior_graph(m->voice, &m->config, frames, 0), d, e);
+}
+
+nn_code rvc_plan_generator(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
+    return nn_plan_new(out, rvc_generator_graph(m->voice, &m->config, frames, 0), d, e);
+}
+
+static nn_code plan_rmvpe(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
+    return nn_plan_new(out, rmvpe_graph(m->rmvpe, frames), d, e);
+}
+
+/* ---- checks ---- */
+
+static nn_code check_setup(const rvc_setup *s, nn_error *e) {
+    const char *device = s->device ? s->device : "auto", *precision = s->precision ? s->precision : "f32";
+    if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0)
+        return nn_fail(e, NN_ERROR_DEVICE,
+                       "there is no device \"%.64s\"; this build has: cpu (and auto, which is cpu)", device);
+    if (strcmp(precision, "f32") != 0)
+        return nn_fail(e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; this build has: f32",
+                       precision);
+    if (s->threads < 0 || s->threads > 1024)
+        return nn_fail(e, NN_ERROR_ARGUMENT, "%d threads: expected 0 (one per core) to 1024", s->threads);
+    return NN_OK;
+}
+
+static nn_code check_voice(const rvc_models *m, const rvc_model_paths *p, nn_error *e) {
+    const rvc_voice_config *c = &m->config;
+    int width = rvc_hubert_width(m->hubert, c->version), other = rvc_hubert_width(m->hubert, 3 - c->version);
+    if (width != c->feature_width)
+        return nn_fail(e, NN_ERROR_MODEL,
+                       "%s: config.json says version v%d, whose features have %d channels in %s, but tensor "
+                       "\"enc_p.emb_phone.weight\" takes %d%s",
+                       p->voice, c->version, width, p->hubert, c->feature_width,
+                       other == c->feature_width ? ": the version must be the other one" : "");
+    if (c->f0 && !m->rmvpe)
+        return nn_fail(e, NN_ERROR_ARGUMENT,
+                       "%s: this voice takes pitch, so an RMVPE checkpoint (rmvpe.npz) is needed too",
+                       p->voice);
+    return NN_OK;
+}
+
+typedef nn_code plan_function(const rvc_models *m, nn_device *d, int length, nn_plan **out, nn_error *e);
+
+/* Plans every network at a small length, so that each of its weights is found, checked and packed. */
+static nn_code prepare(const rvc_models *m, nn_error *e) {
+    bool pitch = m->rmvpe && (m->config.f0 || !m->voice); /* a voice without f0 leaves RMVPE where it is */
+    const struct {
+        const nn_weights *needs;
+        plan_function *plan;
+        int length;
+    } networks[] = {
+        {m->hubert, rvc_plan_hubert, 720},
+        {m->voice, rvc_plan_prior, 2},
+        {m->voice, rvc_plan_generator, 2},
+        {pitch ? m->rmvpe : NULL, plan_rmvpe, pitch ? rmvpe_frame_multiple(m->rmvpe) : 0},
+    };
+    nn_device *d = NULL;
+    nn_code code = nn_device_open(&d, "cpu", 1, e);
+    for (size_t i = 0; i < sizeof networks / sizeof *networks && !code; i++) {
+        nn_plan *p = NULL;
+        if (networks[i].needs) code = networks[i].plan(m, d, networks[i].length, &p, e);
+        nn_plan_free(p);
+    }
+    nn_device_close(d);
+    return code;
+}
+
+static nn_code open_all(rvc_models *m, const rvc_model_paths *p, nn_error *e) {
+    if (!p->voice && !p->rmvpe)
+        return nn_fail(e, NN_ERROR_ARGUMENT, "neither a voice nor an RMVPE checkpoint is given");
+    if (p->voice && !p->hubert)
+        return nn_fail(e, NN_ERROR_ARGUMENT,
+                       "%s: a voice needs a HuBERT checkpoint (hubert_base.npz) beside it", p->voice);
+    nn_code code = NN_OK;
+    if (p->voice) {
+        code = open_kind(&m->voice, p->voice, VOICE, e);
+        if (!code) code = rvc_voice_config_read(&m->config, m->voice, e);
+        if (!code) code = open_kind(&m->hubert, p->hubert, HUBERT, e);
+    }
+    if (!code && p->rmvpe) code = open_kind(&m->rmvpe, p->rmvpe, RMVPE, e);
+    if (!code && p->voice) code = check_voice(m, p, e);
+    if (!code && p->voice && p->index) {
+        code = rvc_index_open(&m->index, p->index, e);
+        if (!code) code = rvc_index_check(m->index, m->config.feature_width, e);
+    }
+    return code ? code : prepare(m, e);
+}
+
+rvc_status rvc_models_open(rvc_models **out, const rvc_model_paths *paths, const rvc_setup *setup,
+                           rvc_error *error) {
+    static const rvc_setup defaults = {0};
+    nn_error e = {0};
+    double start = rvc_seconds();
+    *out = NULL;
+    if (!setup) setup = &defaults;
+    rvc_models *m = calloc(1, sizeof *m);
+    nn_code code = m ? check_setup(setup, &e) : nn_fail_memory(&e, "the models");
+    if (!code) {
+        m->threads = setup->threads;
+        code = open_all(m, paths, &e);
+    }
+    if (code) {
+        rvc_models_close(m);
+        return rvc_report(error, &e);
+    }
+    m->load_seconds = rvc_seconds() - start;
+    *out = m;
+    return RVC_OK;
+}
+
+void rvc_models_close(rvc_models *models) {
+    if (!models) return;
+    rvc_index_close(models->index);
+    nn_weights_free(models->voice);
+    nn_weights_free(models->hubert);
+    nn_weights_free(models->rmvpe);
+    free(models);
+}
+
+rvc_model_info rvc_models_info(const rvc_models *models) {
+    const rvc_voice_config *c = &models->config;
+    return (rvc_model_info){.version = c->version,
+                            .has_f0 = c->f0,
+                            .sample_rate = c->rate,
+                            .speakers = c->speakers,
+                            .feature_width = c->feature_width,
+                            .index_vectors = models->index ? rvc_index_vectors(models->index) : 0};
+}
+
+double rvc_models_load_seconds(const rvc_models *models) {
+    return models->load_seconds;
+}

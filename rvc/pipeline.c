@@ -1,0 +1,310 @@
+/* pipeline.c - a conversion from end to end, as RVC-WebUI's vc/pipeline.py does it.
+ *
+ *   samples - 16 kHz - level, high-pass -> x [n]
+ *   reflect        |--pad--|================ x ================|--pad--|
+ *   f0             once over all of it
+ *   chunk 0        |--pad--|===== cut 0 =====|--pad--|
+ *   chunk 1                |--pad--|===== cut 1 =====|--pad--| ...   each through segment.c, its pads cropped
+ *   pieces joined - loudness of x - silence gate - output rate - peak
+ *
+ * Two ways to cut. RVC_WEBUI is the reference's: cuts at multiples of 160, chunks as long as they come, and
+ * HuBERT, which makes one frame of 320 samples less than there are, gives pieces up to 20 ms short.
+ * RVC_EXACT: x is padded to a multiple of 320, cuts are multiples of 320 and every chunk takes 80 samples
+ * more for HuBERT's last window, so a chunk of N samples gives N/320 features and 2 N/320 frames. Invariant
+ * there: output sample i is input time i, to the end, and there are round(frames * out rate / in rate) of
+ * them. */
+#include "pipeline.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hubert.h"
+#include "signal.h"
+
+enum { EXACT_MULTIPLE = 320, EXACT_EXTRA = 80 /* 400 - 320: what HuBERT's last window lacks */ };
+static const float input_peak = 0.95f, output_peak = 0.99f;
+
+/* The signal on its way. */
+typedef struct signal {
+    size_t frames; /* of input */
+    int rate;      /* of input */
+    size_t n;      /* samples at 16 kHz */
+    size_t whole;  /* the same, rounded up so that chunks come out even (RVC_EXACT) */
+    size_t pad;    /* samples on each side */
+    float *padded; /* [padded_n]; x is padded + pad */
+    size_t padded_n;
+    float *f0;    /* [padded_n/160 + 1] or so, transposed; NULL where the voice takes none */
+    size_t *cuts; /* [cut_count] */
+    size_t cut_count;
+    rvc_silence silence;
+    float *y; /* [y_frames] at the voice's rate */
+    size_t y_frames;
+} signal;
+
+nn_code rvc_job_advance(rvc_job *job, double seconds, double weight) {
+    const rvc_options *o = job->options;
+    job->done += seconds * weight;
+    if (!o->progress) return NN_OK;
+    double fraction = job->done < job->total ? job->done / job->total : 1;
+    if (!o->progress(o->progress_user, fraction)) return NN_OK;
+    return nn_fail(job->e, (nn_code)RVC_CANCELLED, "cancelled");
+}
+
+/* ---- options ---- */
+
+static nn_code check_range(const char *name, double value, double low, double high, nn_error *e) {
+    if (value >= low && value <= high) return NN_OK;
+    return nn_fail(e, NN_ERROR_ARGUMENT, "%s %g: expected %g to %g", name, value, low, high);
+}
+
+static nn_code check_options(const rvc_options *o, const rvc_models *m, nn_error *e) {
+    const struct {
+        const char *name;
+        double value, low, high;
+    } ranges[] = {
+        {"transpose", o->transpose, -60, 60},
+        {"speaker", o->speaker, 0, m->config.speakers - 1},
+        {"index rate", o->index_rate, 0, 1},
+        {"protect", o->protect, 0, 0.5},
+        {"rms mix rate", o->rms_mix_rate, 0, 1},
+        {"noise scale", o->noise_scale, 0, 10},
+        {"output sample rate", o->sample_rate ? o->sample_rate : 1000, 1000, 768000},
+        {"compat", o->compat, RVC_EXACT, RVC_WEBUI},
+        {"x_pad", o->x_pad, 1, 30},
+        {"x_query", o->x_query, 1, o->x_center},
+        {"x_center", o->x_center, 1, 300},
+        {"x_max", o->x_max, 1, 300},
+    };
+    nn_code code = NN_OK;
+    if (!m->voice) return nn_fail(e, NN_ERROR_ARGUMENT, "these models were opened without a voice");
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges && !code; i++)
+        code = check_range(ranges[i].name, ranges[i].value, ranges[i].low, ranges[i].high, e);
+    return code;
+}
+
+/* ---- in ---- */
+
+/* At 16 kHz, no louder than 0.95, without what lies under 48 Hz. */
+static nn_code condition(rvc_job *job, signal *s, const float *samples, float **x) {
+    double start = rvc_seconds();
+    s->n = rvc_input_frames(s->frames, s->rate);
+    nn_code code = rvc_resample(samples, s->frames, s->rate, RVC_RATE, s->n, x, job->e);
+    job->timing.resample += rvc_seconds() - start;
+    if (code) return code;
+    float peak = 0;
+    for (size_t i = 0; i < s->n; i++) peak = fmaxf(peak, fabsf((*x)[i]));
+    peak /= input_peak;
+    if (peak > 1)
+        for (size_t i = 0; i < s->n; i++) (*x)[i] /= peak;
+    return rvc_highpass(*x, s->n, *x, job->e);
+}
+
+/* Output samples, at the voice's rate, that the whole conversion must have in RVC_EXACT; at least one to work
+ * with. */
+static size_t wanted_frames(const rvc_job *job, const signal *s) {
+    size_t m = rvc_scaled_frames(s->frames, s->rate, job->converter->models->config.rate);
+    return m ? m : 1;
+}
+
+static nn_code cut_and_pad(rvc_job *job, signal *s, const float *x) {
+    const rvc_options *o = job->options;
+    bool exact = o->compat == RVC_EXACT;
+    rvc_chunking chunking = {o->x_pad, o->x_query, o->x_center, o->x_max};
+    s->pad = (size_t)o->x_pad * RVC_RATE;
+    s->whole = s->n;
+    if (exact) { /* rounding may have made n a sample shorter than the output it must fill */
+        size_t upp = (size_t)job->converter->models->config.upp;
+        size_t needed = (wanted_frames(job, s) * RVC_HOP + upp - 1) / upp;
+        s->whole = ((needed > s->n ? needed : s->n) + EXACT_MULTIPLE - 1) / EXACT_MULTIPLE * EXACT_MULTIPLE;
+    }
+    size_t after = s->pad + (s->whole - s->n) + (exact ? EXACT_EXTRA : 0);
+    s->padded_n = s->pad + s->n + after;
+    s->padded = malloc(s->padded_n * sizeof *s->padded);
+    if (!s->padded) return nn_fail_memory(job->e, "the padded signal");
+    rvc_reflect_pad(x, s->n, s->pad, after, s->padded);
+    return rvc_chunk_cuts(x, s->n, chunking, exact ? EXACT_MULTIPLE : RVC_HOP, &s->cuts, &s->cut_count,
+                          job->e);
+}
+
+/* Chunk i lies between cuts: samples *from .. *to-1 of x. */
+static void chunk_bounds(const signal *s, size_t i, size_t *from, size_t *to) {
+    *from = i ? s->cuts[i - 1] : 0;
+    *to = i < s->cut_count ? s->cuts[i] : s->whole;
+}
+
+static bool is_silent(const rvc_job *job, const signal *s, size_t i) {
+    size_t from, to;
+    chunk_bounds(s, i, &from, &to);
+    return job->options->compat == RVC_EXACT && !job->probe->ungated &&
+           rvc_silence_covers(&s->silence, from, to);
+}
+
+/* The work ahead, for the progress. */
+static void estimate(rvc_job *job, const signal *s) {
+    double pads = 2 * job->options->x_pad, seconds = (double)s->n / RVC_RATE;
+    double chunks = (double)(s->cut_count + 1);
+    job->total = (seconds + chunks * pads) * RVC_WORK_CONTENT + seconds * RVC_WORK_VOICE;
+    if (job->converter->models->config.f0) job->total += (seconds + pads) * RVC_WORK_PITCH;
+}
+
+/* f0 over the padded signal, transposed; none is computed where every chunk is silent. */
+static nn_code find_pitch(rvc_job *job, signal *s) {
+    bool heard = false;
+    for (size_t i = 0; i <= s->cut_count && !heard; i++) heard = !is_silent(job, s, i);
+    if (!job->converter->models->config.f0 || !heard) return NN_OK;
+    size_t n = s->whole + 2 * s->pad, frames = mel_frames(n);
+    nn_code code = rvc_job_pitch(job, s->padded, n, &s->f0);
+    if (code) return code;
+    job->probe->f0_count = frames;
+    job->probe->f0 = malloc(frames * sizeof *s->f0);
+    if (!job->probe->f0) return nn_fail_memory(job->e, "the pitch");
+    memcpy(job->probe->f0, s->f0, frames * sizeof *s->f0);
+    double factor = pow(2, job->options->transpose / 12);
+    for (size_t i = 0; i < frames; i++) s->f0[i] = (float)(s->f0[i] * factor);
+    return NN_OK;
+}
+
+/* ---- chunks ---- */
+
+/* What of chunk i goes to segment.c; its output is the next free place of y. */
+static rvc_segment make_segment(const rvc_job *job, const signal *s, size_t i) {
+    size_t from, to, pad_frames = s->pad / RVC_HOP;
+    chunk_bounds(s, i, &from, &to);
+    rvc_segment g = {.samples = s->padded + from, .first = from / RVC_HOP, .index = i, .keep = pad_frames};
+    size_t length = to - from + 2 * s->pad;
+    if (job->options->compat == RVC_EXACT) {
+        g.count = length + EXACT_EXTRA;
+        g.frames = length / RVC_HOP;
+    } else {
+        g.count = i < s->cut_count ? length + RVC_HOP : length;
+        size_t features = 2 * rvc_hubert_frames(g.count);
+        g.frames = features < g.count / RVC_HOP ? features : g.count / RVC_HOP;
+    }
+    g.kept = g.frames > 2 * pad_frames ? g.frames - 2 * pad_frames : 0;
+    g.f0 = s->f0 ? s->f0 + g.first : NULL;
+    g.out = s->y + s->y_frames;
+    return g;
+}
+
+/* A probe that wants the whole first chunk gets it; what is kept is copied from there. */
+static nn_code run_whole(rvc_job *job, rvc_segment g) {
+    size_t upp = (size_t)job->converter->models->config.upp, keep = g.keep, kept = g.kept;
+    float *out = g.out, *all = malloc(g.frames * upp * sizeof *all);
+    if (!all) return nn_fail_memory(job->e, "a whole chunk");
+    g.keep = 0;
+    g.kept = g.frames;
+    g.out = all;
+    nn_code code = rvc_job_segment(job, &g);
+    if (!code) memcpy(out, all + keep * upp, kept * upp * sizeof *out);
+    if (code || g.index > 0) {
+        free(all);
+        return code;
+    }
+    job->probe->segment = all;
+    job->probe->segment_count = g.frames * upp;
+    return NN_OK;
+}
+
+static nn_code run_chunks(rvc_job *job, signal *s) {
+    size_t upp = (size_t)job->converter->models->config.upp;
+    s->y = malloc((s->whole / RVC_HOP + 1) * upp * sizeof *s->y);
+    if (!s->y) return nn_fail_memory(job->e, "the output");
+    nn_code code = NN_OK;
+    for (size_t i = 0; i <= s->cut_count && !code; i++) {
+        rvc_segment g = make_segment(job, s, i);
+        if (is_silent(job, s, i)) {
+            memset(g.out, 0, g.kept * upp * sizeof *g.out);
+            code = rvc_job_advance(job, (double)g.kept / RVC_FRAMES, RVC_WORK_VOICE);
+        } else {
+            code = job->probe->whole ? run_whole(job, g) : rvc_job_segment(job, &g);
+        }
+        s->y_frames += g.kept * upp;
+    }
+    return code;
+}
+
+/* ---- out ---- */
+
+static nn_code finish(rvc_job *job, signal *s, rvc_audio *out) {
+    const rvc_options *o = job->options;
+    bool exact = o->compat == RVC_EXACT;
+    int voice_rate = job->converter->models->config.rate;
+    const float *x = s->padded + s->pad;
+    if (exact) s->y_frames = wanted_frames(job, s);
+    nn_code code = NN_OK;
+    if (o->rms_mix_rate < 1 && s->y_frames)
+        code = rvc_mix_loudness(x, s->n, RVC_RATE, s->y, s->y_frames, voice_rate, o->rms_mix_rate, job->e);
+    if (code) return code;
+    if (exact && !job->probe->ungated) rvc_silence_apply(&s->silence, s->y, s->y_frames, voice_rate);
+
+    out->rate = o->sample_rate ? o->sample_rate : voice_rate;
+    size_t frames = exact ? rvc_scaled_frames(s->frames, s->rate, out->rate)
+                          : rvc_scaled_frames(s->y_frames, voice_rate, out->rate);
+    if (out->rate != voice_rate && s->y_frames && frames) {
+        float *resampled;
+        double start = rvc_seconds();
+        code = rvc_resample(s->y, s->y_frames, voice_rate, out->rate, frames, &resampled, job->e);
+        job->timing.resample += rvc_seconds() - start;
+        if (code) return code;
+        free(s->y);
+        s->y = resampled;
+    }
+    float peak = 0;
+    for (size_t i = 0; i < frames; i++) peak = fmaxf(peak, fabsf(s->y[i]));
+    peak /= output_peak;
+    if (peak > 1)
+        for (size_t i = 0; i < frames; i++) s->y[i] /= peak;
+    out->samples = s->y;
+    out->frames = frames;
+    s->y = NULL;
+    return NN_OK;
+}
+
+static nn_code convert(rvc_job *job, signal *s, const float *samples, rvc_audio *out) {
+    float *x = NULL;
+    nn_code code = rvc_check_samples(samples, s->frames, s->rate, job->e);
+    if (!code) code = check_options(job->options, job->converter->models, job->e);
+    if (!code) code = condition(job, s, samples, &x);
+    if (!code) code = rvc_silence_find(&s->silence, x, s->n, job->e);
+    if (!code) code = cut_and_pad(job, s, x);
+    free(x);
+    if (code) return code;
+    estimate(job, s);
+    code = find_pitch(job, s);
+    if (!code) code = run_chunks(job, s);
+    return code ? code : finish(job, s, out);
+}
+
+rvc_status rvc_convert_probed(rvc_converter *converter, const float *samples, size_t frames, int rate,
+                              const rvc_options *options, rvc_probe *probe, rvc_audio *out,
+                              rvc_error *error) {
+    rvc_options defaults = rvc_default_options();
+    rvc_probe none = {0};
+    nn_error e = {0};
+    signal s = {.frames = frames, .rate = rate};
+    rvc_job job = {.converter = converter,
+                   .options = options ? options : &defaults,
+                   .probe = probe ? probe : &none,
+                   .e = &e};
+    double start = rvc_seconds();
+    *out = (rvc_audio){0};
+    convert(&job, &s, samples, out);
+    free(s.padded);
+    free(s.f0);
+    free(s.cuts);
+    free(s.y);
+    free(none.f0);
+    rvc_silence_free(&s.silence);
+    rvc_timing *t = &job.timing;
+    t->audio_seconds = rate > 0 ? (double)frames / rate : 0;
+    t->total = rvc_seconds() - start;
+    t->other = t->total - t->resample - t->mel - t->rmvpe - t->hubert - t->retrieval - t->synthesis;
+    out->timing = *t;
+    return rvc_report(error, &e);
+}
+
+rvc_status rvc_convert(rvc_converter *converter, const float *samples, size_t frames, int rate,
+                       const rvc_options *options, rvc_audio *out, rvc_error *error) {
+    return rvc_convert_probed(converter, samples, frames, rate, options, NULL, out, error);
+}

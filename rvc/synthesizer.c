@@ -1,0 +1,178 @@
+/* synthesizer.c - RVC's synthesizer as graphs, in the names of RVC-WebUI's infer_pack/models.py.
+ *
+ * Prior:
+ *   phone [T][768] - linear -+                                              speaker - emb_g = g [gin]
+ *   pitch [T] - emb_pitch ---+ * sqrt(hidden), leaky 0.1                        |
+ *      | 6 layers: x = LN(x + attention(x));  x = LN(x + conv3(ReLU(conv3(x)))) |
+ *      | conv1 -> m | logs                                                      |
+ *      | z_p = m + exp(logs) * noise                                            |
+ *      | 4 times, backward: flip channels; x0 | x1;  x1 -= post(WN(pre(x0), g)) +
+ *      v
+ *      z [T][192]
+ *
+ * Generator:
+ *   z - conv7 -> 512, + cond(g)                            source [T*upp] - linear, tanh = har
+ *      | per level i (rates u):                                              |
+ *      |   leaky 0.1, transposed conv: length * u, channels / 2              |
+ *      |   + noise_convs.i <-------------------------------------------------+
+ *      |   mean of 3 residual blocks (k = 3, 7, 11): 3 times x += conv_1(leaky(conv_d(leaky(x)))), d = 1, 3,
+ * 5 | leaky 0.01, conv7 -> 1, tanh
+ *      v
+ *      audio [T*upp]
+ *
+ * Invariant: lengths are exact at every level, frames times the product of the rates so far. */
+#include "synthesizer.h"
+
+#include <math.h>
+
+static nn_tensor speaker(nn_graph *g) {
+    return nn_embed(g, nn_input_index(g, "speaker", 1), "emb_g");
+}
+
+/* A convolution that keeps the length. */
+static nn_tensor same_conv(nn_graph *g, nn_tensor x, const char *name, int dilation) {
+    int reach = dilation * (nn_weight_dim(g, name, 2) - 1) / 2;
+    return nn_conv1d(g, x, name, .pad = reach > 0 ? reach : 0, .dilation = dilation);
+}
+
+/* ---- text encoder ---- */
+
+static nn_tensor encoder_layer(nn_graph *g, nn_tensor x, int heads, int i) {
+    const char *name = nn_name(g, "enc_p.encoder.attn_layers.%d", i);
+    nn_tensor q = nn_linear(g, x, nn_name(g, "%s.conv_q", name));
+    nn_tensor k = nn_linear(g, x, nn_name(g, "%s.conv_k", name));
+    nn_tensor v = nn_linear(g, x, nn_name(g, "%s.conv_v", name));
+    nn_tensor y = nn_linear(g, nn_attention(g, q, k, v, heads, name), nn_name(g, "%s.conv_o", name));
+    x = nn_layer_norm(g, nn_add(g, x, y), nn_name(g, "enc_p.encoder.norm_layers_1.%d", i));
+
+    const char *ffn = nn_name(g, "enc_p.encoder.ffn_layers.%d", i);
+    y = nn_relu(g, same_conv(g, x, nn_name(g, "%s.conv_1", ffn), 1));
+    y = same_conv(g, y, nn_name(g, "%s.conv_2", ffn), 1);
+    return nn_layer_norm(g, nn_add(g, x, y), nn_name(g, "enc_p.encoder.norm_layers_2.%d", i));
+}
+
+/* ---- flow ---- */
+
+/* WaveNet (van den Oord et al. 2016) without dilation: gated convolutions, each conditioned on the speaker.
+ */
+static nn_tensor wavenet(nn_graph *g, nn_weights *w, nn_tensor x, nn_tensor speaker_vector,
+                         const char *name) {
+    int c = nn_shape_of(x).c, layers = nn_count(w, nn_name(g, "%s.in_layers", name));
+    nn_tensor condition = nn_conv1d(g, speaker_vector, nn_name(g, "%s.cond_layer", name)), skip = NULL;
+    for (int i = 0; i < layers; i++) {
+        nn_tensor y = same_conv(g, x, nn_name(g, "%s.in_layers.%d", name, i), 1);
+        y = nn_gated_tanh(g, nn_add(g, y, nn_slice(g, condition, i * 2 * c, 2 * c)));
+        y = nn_conv1d(g, y, nn_name(g, "%s.res_skip_layers.%d", name, i));
+        bool last = i + 1 == layers;
+        if (!last) x = nn_add(g, x, nn_slice(g, y, 0, c));
+        nn_tensor out = last ? y : nn_slice(g, y, c, c);
+        skip = i ? nn_add(g, skip, out) : out;
+    }
+    return skip;
+}
+
+static nn_tensor flow_backward(nn_graph *g, nn_weights *w, nn_tensor x, nn_tensor speaker_vector) {
+    int half = nn_shape_of(x).c / 2, flows = nn_count(w, "flow.flows");
+    for (int i = flows - 1 - (flows + 1) % 2; i >= 0;
+         i -= 2) { /* couplings are even, flips odd and without weights */
+        const char *name = nn_name(g, "flow.flows.%d", i);
+        x = nn_flip(g, x);
+        nn_tensor x0 = nn_slice(g, x, 0, half), x1 = nn_slice(g, x, half, half);
+        nn_tensor h = nn_linear(g, x0, nn_name(g, "%s.pre", name));
+        h = wavenet(g, w, h, speaker_vector, nn_name(g, "%s.enc", name));
+        x1 = nn_sub(g, x1, nn_linear(g, h, nn_name(g, "%s.post", name)));
+        x = nn_concat(g, x0, x1);
+    }
+    return x;
+}
+
+nn_graph *rvc_prior_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    nn_tensor x = nn_linear(g, nn_input(g, "phone", 1, frames, c->feature_width), "enc_p.emb_phone");
+    if (c->f0) x = nn_add(g, x, nn_embed(g, nn_input_index(g, "pitch", frames), "enc_p.emb_pitch"));
+    x = nn_leaky_relu(g, nn_scale(g, x, sqrtf((float)c->hidden)), 0.1f);
+    for (int i = 0; i < c->layers; i++) x = encoder_layer(g, x, c->heads, i);
+
+    x = nn_linear(g, x, "enc_p.proj");
+    nn_tensor m = nn_slice(g, x, 0, c->inter), logs = nn_slice(g, x, c->inter, c->inter);
+    nn_tensor noise = nn_input(g, "noise", 1, frames, c->inter);
+    nn_tensor z_p = nn_add(g, m, nn_mul(g, nn_exp(g, logs), noise));
+    if (outputs & RVC_PRIOR_STATS) {
+        nn_output(g, m, "m");
+        nn_output(g, logs, "logs");
+        nn_output(g, z_p, "z_p");
+    }
+    nn_output(g, flow_backward(g, w, z_p, speaker(g)), "z");
+    return g;
+}
+
+/* ---- generator ---- */
+
+static nn_tensor residual_block(nn_graph *g, nn_tensor x, const char *name, const int *dilation,
+                                int dilations) {
+    for (int d = 0; d < dilations; d++) {
+        nn_tensor y = nn_leaky_relu(g, x, 0.1f);
+        y = same_conv(g, y, nn_name(g, "%s.convs1.%d", name, d), dilation[d]);
+        y = nn_leaky_relu(g, y, 0.1f);
+        y = same_conv(g, y, nn_name(g, "%s.convs2.%d", name, d), 1);
+        x = nn_add(g, x, y);
+    }
+    return x;
+}
+
+/* The source as level `i` hears it: every `stride` output samples one value, stride the product of the rates
+ * to come. */
+static nn_tensor noise_conv(nn_graph *g, nn_tensor har, const rvc_voice_config *c, int i) {
+    int stride = 1;
+    for (int j = i + 1; j < c->levels; j++) stride *= c->up_rate[j];
+    return nn_conv1d(g, har, nn_name(g, "dec.noise_convs.%d", i), .stride = stride,
+                     .pad = stride > 1 ? stride / 2 : 0);
+}
+
+nn_graph *rvc_generator_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    nn_tensor x = nn_input(g, "z", 1, frames, c->inter), har = NULL;
+    if (c->f0) {
+        har = nn_input(g, "source", 1, frames * c->upp, 1);
+        har = nn_tanh(g, nn_linear(g, har, "dec.m_source.l_linear"));
+        if (outputs & RVC_GENERATOR_SOURCE) nn_output(g, har, "har_source");
+    }
+    x = nn_add(g, same_conv(g, x, "dec.conv_pre", 1), nn_linear(g, speaker(g), "dec.cond"));
+    for (int i = 0; i < c->levels; i++) {
+        x = nn_leaky_relu(g, x, 0.1f);
+        x = nn_conv_transpose1d(g, x, nn_name(g, "dec.ups.%d", i), .stride = c->up_rate[i],
+                                .pad = (c->up_kernel[i] - c->up_rate[i]) / 2);
+        if (har) x = nn_add(g, x, noise_conv(g, har, c, i));
+        nn_tensor sum = NULL;
+        for (int j = 0; j < c->kernels; j++) {
+            const char *name = nn_name(g, "dec.resblocks.%d", i * c->kernels + j);
+            nn_tensor y = residual_block(g, x, name, c->dilation[j], c->dilations[j]);
+            sum = j ? nn_add(g, sum, y) : y;
+        }
+        x = nn_scale(g, sum, 1.0f / (float)c->kernels);
+    }
+    x = nn_conv1d(g, nn_leaky_relu(g, x, 0.01f), "dec.conv_post", .pad = 3, .no_bias = true);
+    nn_output(g, nn_tanh(g, x), "audio");
+    return g;
+}
+
+/* From the last sample back to z: how far each layer reaches, in samples of its own level. */
+int rvc_receptive_frames(const rvc_voice_config *c) {
+    int reach = 3; /* conv_post */
+    for (int i = c->levels - 1; i >= 0; i--) {
+        int widest = 0;
+        for (int j = 0; j < c->kernels; j++) {
+            int block = 0, half = (c->kernel[j] - 1) / 2;
+            for (int d = 0; d < c->dilations[j]; d++) block += half * (c->dilation[j][d] + 1);
+            widest = block > widest ? block : widest;
+        }
+        reach += widest;
+        /* a transposed convolution reaches (kernel - rate)/2 + rate - 1 samples of its output, a noise
+         * convolution 2 */
+        int up = (c->up_kernel[i] + c->up_rate[i]) / 2 - 1;
+        reach = (reach + (up > 2 ? up : 2) + c->up_rate[i] - 1) / c->up_rate[i];
+    }
+    return reach + 3 /* conv_pre */ + 1;
+}

@@ -1,0 +1,26 @@
+/* synthesizer.h - the voice: a VITS synthesizer with an NSF-HiFiGAN generator (Kim et al. 2021; Wang et al. 2019; Kong et
+ * al. 2020), as two graphs. The prior turns features and pitch into a latent z, all frames at once (it attends); the
+ * generator turns z into samples and sees only a few frames around each, so it can run in pieces. */
+#ifndef RVC_SYNTHESIZER_H
+#define RVC_SYNTHESIZER_H
+
+#include "../nn/nn.h"
+#include "config.h"
+
+enum {
+    RVC_PRIOR_STATS = 1,      /* "m", "logs" and "z_p" can be read too, [1][frames][inter] each */
+    RVC_GENERATOR_SOURCE = 2, /* "har_source" [1][frames*upp][1] can be read too */
+};
+
+/* Inputs "phone" [1][frames][feature_width], "pitch" (voices with f0) and "speaker" index [frames] and [1], "noise"
+ * [1][frames][inter], standard normal times the noise scale. Output "z" [1][frames][inter]. */
+nn_graph *rvc_prior_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs);
+
+/* Inputs "z" [1][frames][inter], "speaker", and for voices with f0 "source" [1][frames*upp][1], the sine before its
+ * linear layer. Output "audio" [1][frames*upp][1]. */
+nn_graph *rvc_generator_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs);
+
+/* Frames of z on each side of a frame that the generator's output within that frame depends on. */
+int rvc_receptive_frames(const rvc_voice_config *c);
+
+#endif

@@ -1,0 +1,689 @@
+/* test_cli.c - the program `rvc` from outside: exit status, what it says, what it leaves behind.
+ *
+ * Runs $RVC_BINARY (else $RVC_TEST_BUILD/rvc, else build/rvc) on files made here, with the networks of
+ * tests/small, which have the real structure and a few channels. For bad input it must show: one line on
+ * stderr that names the file, a status other than 0, the other files converted, and no temporary left. */
+#include "check.h"
+
+#include <cjson/cJSON.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <sndfile.h>
+#include <stdbool.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static char *root; // an empty folder for this program
+static char binary[1024];
+static char models[2048];
+static const char *run_in; // the folder the program is started in, NULL: this one
+
+typedef struct result {
+    int status; // exit status, 128 + signal where it was killed
+    char out[65536], err[65536];
+} result;
+static result last;
+
+/* ---- running ---------------------------------------------------------------------------------------------
+ */
+
+/* root/name; the last 32 stay valid. */
+static const char *at(const char *name) {
+    static char paths[32][2048];
+    static unsigned next;
+    char *path = paths[next++ % 32];
+    snprintf(path, sizeof paths[0], "%s/%s", root, name);
+    return path;
+}
+
+static void read_text(const char *path, char *text, size_t size) {
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    text[fread(text, 1, size - 1, file)] = 0;
+    fclose(file);
+}
+
+static pid_t start(const char *const *argv) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child > 0) return child;
+    int out = open(at("stdout"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    int err = open(at("stderr"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    if (out < 0 || err < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(127);
+    if (run_in && chdir(run_in) != 0) _exit(127);
+    execv(binary, (char *const *)(uintptr_t)argv);
+    _exit(127);
+}
+
+static int finish(pid_t child) {
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    last.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    read_text(at("stdout"), last.out, sizeof last.out);
+    read_text(at("stderr"), last.err, sizeof last.err);
+    return last.status;
+}
+
+/* Runs `rvc` with these words. */
+static int rvc_words(const char *const *words) {
+    const char *argv[40] = {binary};
+    for (int i = 0; words[i]; i++) argv[i + 1] = words[i];
+    return finish(start(argv));
+}
+#define RVC(...) rvc_words((const char *const[]){__VA_ARGS__, NULL})
+/* With the small networks and the 40k voice. */
+#define CONVERT(...)                                                                                         \
+    RVC("convert", "--models", models, "-m", at("models/voice_v2_40k.npz"), "--threads", "2", __VA_ARGS__)
+
+static size_t lines(const char *text) {
+    size_t count = 0;
+    for (; *text; text++) count += *text == '\n';
+    return count;
+}
+
+/* The last run failed with `status`, in one line that has `a` and `b` in it. */
+static void failed_saying(int status, const char *a, const char *b) {
+    print_message("%s", last.err);
+    if (last.status != status) fail_msg("exit status %d, not %d: %s", last.status, status, last.err);
+    if (lines(last.err) != 1) fail_msg("not one line: %s", last.err);
+    assert_true(strncmp(last.err, "rvc: ", 5) == 0);
+    if (!strstr(last.err, a) || !strstr(last.err, b)) fail_msg("'%s' lacks '%s' or '%s'", last.err, a, b);
+}
+
+static void worked(void) {
+    if (last.status != 0) fail_msg("exit status %d: %s", last.status, last.err);
+}
+
+static bool is_there(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+static int leftovers;
+static int find_leftover(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+    (void)st, (void)flag;
+    if (!strstr(path + ftw->base, ".part")) return 0;
+    print_message("left behind: %s\n", path);
+    leftovers++;
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+    (void)st, (void)flag, (void)ftw;
+    return remove(path);
+}
+
+static int no_temporary_is_left(void **state) {
+    (void)state;
+    leftovers = 0;
+    nftw(root, find_leftover, 16, FTW_PHYS);
+    return leftovers;
+}
+
+/* ---- files -----------------------------------------------------------------------------------------------
+ */
+
+static void write_bytes(const char *path, const void *bytes, size_t count) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A hum with a slow swell; channel c a little quieter than the one before. */
+static void write_audio(const char *path, int format, int channels, int rate, size_t frames) {
+    SF_INFO info = {.samplerate = rate, .channels = channels, .format = format};
+    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
+    assert_non_null(file);
+    for (size_t i = 0; i < frames; i++) {
+        double t = (double)i / rate, frame[2];
+        frame[0] =
+            0.3 * sin(2 * M_PI * 180 * t) * (1 + sin(2 * M_PI * 2 * t)) / 2 + 0.1 * sin(2 * M_PI * 360 * t);
+        frame[1] = 0.8 * frame[0];
+        assert_int_equal(sf_writef_double(file, frame, 1), 1);
+    }
+    assert_int_equal(sf_close(file), 0);
+}
+
+static void write_wav(const char *path, size_t frames) {
+    write_audio(path, SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1, 16000, frames);
+}
+
+static void check_length(const char *path, int rate, size_t in_frames, int in_rate) {
+    SF_INFO info = {0};
+    SNDFILE *file = sf_open(path, SFM_READ, &info);
+    if (!file) fail_msg("%s: %s", path, sf_strerror(NULL));
+    sf_close(file);
+    long long want = llround((double)in_frames * rate / in_rate);
+    if (info.samplerate != rate || info.frames != want || info.channels != 1)
+        fail_msg("%s: %lld frames at %d Hz, not %lld at %d", path, (long long)info.frames, info.samplerate,
+                 want, rate);
+}
+
+static void assert_same_bytes(const char *a, const char *b) {
+    FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
+    assert_non_null(x);
+    assert_non_null(y);
+    size_t position = 0;
+    int p, q;
+    do p = getc(x), q = getc(y), position++;
+    while (p == q && p != EOF);
+    fclose(x);
+    fclose(y);
+    if (p != q) fail_msg("%s and %s differ at byte %zu", a, b, position);
+}
+
+static void synthesize(const char *manifest, const char *out) {
+    RVC("synthesize", manifest, "-o", out);
+    worked();
+}
+
+static int set_up(void **state) {
+    (void)state;
+    const char *given = getenv("RVC_BINARY"), *build = getenv("RVC_TEST_BUILD");
+    snprintf(binary, sizeof binary, "%s%s", given ? given : build ? build : "build", given ? "" : "/rvc");
+    char *relative = check_tmp("test_cli");
+    nftw(relative, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (mkdir(relative, 0777) != 0) return -1;
+    root = realpath(relative, NULL);
+    free(relative);
+    char *program = realpath(binary, NULL);
+    if (!root || !program) fail_msg("no %s (set RVC_BINARY)", binary);
+    snprintf(binary, sizeof binary, "%s", program);
+    free(program);
+    snprintf(models, sizeof models, "%s/models", root);
+    if (mkdir(models, 0777) != 0) return -1;
+    unsetenv("RVC_MODELS");
+    setenv("XDG_DATA_HOME", at("data_home"), 1);
+    synthesize("tests/small/hubert.tsv", at("models/hubert_base.npz"));
+    synthesize("tests/small/rmvpe.tsv", at("models/rmvpe.npz"));
+    synthesize("tests/small/voice_v2_40k.tsv", at("models/voice_v2_40k.npz"));
+    synthesize("tests/small/voice_v1_32k.tsv", at("models/voice_v1_32k.npz"));
+    write_wav(at("good.wav"), 9000);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    free(root);
+    return 0;
+}
+
+/* ---- usage -----------------------------------------------------------------------------------------------
+ */
+
+static void help_and_version(void **state) {
+    (void)state;
+    const char *commands[] = {"--help", "convert", "pitch", "devices"};
+    for (size_t i = 0; i < 4; i++) {
+        RVC(commands[i], "--help");
+        worked();
+        assert_non_null(strstr(last.out, "rvc"));
+        assert_string_equal(last.err, "");
+    }
+    RVC("convert", "--help");
+    const char *told[] = {"--model",   "--index-rate", "[0.75",    "[0.33",     "[0.25]",
+                          "[0.66666]", "--compat",     "--resume", "RVC_MODELS"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) assert_non_null(strstr(last.out, told[i]));
+    assert_int_equal(RVC("--version"), 0);
+    assert_true(strncmp(last.out, "rvc ", 4) == 0);
+    assert_int_equal(RVC("devices"), 0);
+    assert_non_null(strstr(last.out, "cpu"));
+    assert_non_null(strstr(last.out, "threads"));
+    assert_non_null(strstr(last.out, "memory"));
+}
+
+static void wrong_usage(void **state) {
+    (void)state;
+    const char *good = at("good.wav"), *voice = at("models/voice_v2_40k.npz"), *out = at("usage");
+    RVC("convrt");
+    failed_saying(2, "convrt", "rvc convert");
+    RVC("convert", "--transpse", "3", good, "-o", out, "-m", voice);
+    failed_saying(2, "--transpse", "--transpose");
+    RVC("convert", good, "-o", out);
+    failed_saying(2, "-m", "missing");
+    RVC("convert", good, "-m", voice);
+    failed_saying(2, "-o", "missing");
+    RVC("convert", "-o", out, "-m", voice);
+    failed_saying(2, "nothing to convert", "--help");
+    RVC("convert", good, "-o", out, "-m");
+    failed_saying(2, "-m", "value");
+    RVC("convert", good, "-o", out, "-m", voice, "--protect", "0.7");
+    failed_saying(2, "--protect", "0.5");
+    RVC("convert", good, "-o", out, "-m", voice, "--overwrite", "--resume");
+    failed_saying(2, "--overwrite", "--resume");
+    RVC("convert", good, good, "-o", at("usage.wav"), "-m", voice);
+    failed_saying(2, "usage.wav", "folder");
+    CONVERT(good, "-o", out, "--speaker", "99");
+    failed_saying(2, "--speaker 99", "voice_v2_40k.npz");
+    CONVERT(good, "-o", out, "--json", good, "--overwrite");
+    failed_saying(2, "--json", "good.wav");
+    assert_false(is_there(out));
+    assert_true(is_there(good));
+}
+
+/* ---- models ----------------------------------------------------------------------------------------------
+ */
+
+static void missing_models(void **state) {
+    (void)state;
+    const char *good = at("good.wav"), *out = at("nothing"), *voice = at("models/voice_v2_40k.npz");
+    RVC("convert", good, "-o", out, "-m", at("no_such_voice.npz"), "--models", models);
+    failed_saying(1, "no_such_voice.npz", "No such file");
+    RVC("convert", good, "-o", out, "-m", voice, "--models", models, "--hubert", at("no_hubert.npz"));
+    failed_saying(1, "no_hubert.npz", "No such file");
+    RVC("convert", good, "-o", out, "-m", voice, "--models", models, "-i", at("no.index"));
+    failed_saying(1, "no.index", "No such file");
+    run_in = "/"; // where no ./models is, whatever the user keeps in the project's folder
+    RVC("convert", good, "-o", out, "-m", voice, "--models", at("no_folder"));
+    failed_saying(1, "hubert_base.npz", "no_folder, ./models, ");
+    assert_non_null(strstr(last.err, "data_home/rvc"));
+    RVC("pitch", good, "-o", at("nothing.csv"), "--models", at("no_folder"));
+    failed_saying(1, "rmvpe.npz", "data_home/rvc");
+    RVC("convert", good, "-o", out, "-m", voice, "--hubert", at("models/hubert_base.npz"));
+    failed_saying(1, "rmvpe.npz", "./models");
+    run_in = root;
+    RVC("convert", "good.wav", "-o", "by_default.wav", "-m", "models/voice_v2_40k.npz");
+    worked(); // ./models
+    setenv("RVC_MODELS", models, 1);
+    run_in = "/";
+    RVC("convert", good, "-o", at("by_variable.wav"), "-m", voice);
+    worked();
+    assert_same_bytes(at("by_default.wav"), at("by_variable.wav"));
+    unsetenv("RVC_MODELS");
+    run_in = NULL;
+    CONVERT(good, "-o", out, "--device", "vulkan:7");
+    failed_saying(1, "vulkan:7", "cpu");
+    CONVERT(good, "-o", out, "--precision", "f16");
+    failed_saying(1, "f16", "f32");
+    assert_false(is_there(out));
+}
+
+/* The manifest of the 40k voice, with the first line that begins with `name` replaced by `line` ("" drops
+ * it). */
+static void synthesize_changed(const char *name, const char *line, const char *out) {
+    char row[512];
+    FILE *in = fopen("tests/small/voice_v2_40k.tsv", "r"), *to = fopen(at("changed.tsv"), "w");
+    assert_non_null(in);
+    assert_non_null(to);
+    bool found = false;
+    while (fgets(row, sizeof row, in)) {
+        bool hit = strncmp(row, name, strlen(name)) == 0;
+        fputs(hit ? line : row, to);
+        found = found || hit;
+    }
+    fclose(in);
+    fclose(to);
+    assert_true(found);
+    char config[512];
+    read_text("tests/small/voice_v2_40k.json", config, sizeof config);
+    write_bytes(at("changed.json"), config, strlen(config));
+    synthesize(at("changed.tsv"), out);
+}
+
+static void refuses_voice(const char *voice, const char *a, const char *b) {
+    RVC("convert", at("good.wav"), "-o", at("nothing"), "-m", voice, "--models", models);
+    failed_saying(1, a, b);
+    assert_false(is_there(at("nothing")));
+}
+
+static void broken_models(void **state) {
+    (void)state;
+    write_bytes(at("text.npz"), "a letter\n", 9);
+    refuses_voice(at("text.npz"), "text.npz", "");
+    write_bytes(at("empty.npz"), "", 0);
+    refuses_voice(at("empty.npz"), "empty.npz", "");
+    refuses_voice(models, "models", "");
+    refuses_voice(at("models/rmvpe.npz"), "rmvpe.npz", "");
+
+    struct stat st;
+    assert_int_equal(stat(at("models/voice_v2_40k.npz"), &st), 0);
+    char *bytes = malloc((size_t)st.st_size);
+    FILE *file = fopen(at("models/voice_v2_40k.npz"), "rb");
+    assert_non_null(bytes);
+    assert_non_null(file);
+    assert_int_equal(fread(bytes, 1, (size_t)st.st_size, file), st.st_size);
+    fclose(file);
+    write_bytes(at("half.npz"), bytes, (size_t)st.st_size / 2);
+    free(bytes);
+    refuses_voice(at("half.npz"), "half.npz", "");
+
+    const char *name = "enc_p.proj.weight";
+    synthesize_changed(name, "", at("lacking.npz"));
+    refuses_voice(at("lacking.npz"), "lacking.npz", name);
+    synthesize_changed(name, "enc_p.proj.weight\t32,15,1\t0\t0.25\n", at("misshapen.npz"));
+    refuses_voice(at("misshapen.npz"), "misshapen.npz", name);
+    synthesize_changed(name, "enc_p.proj.weight\t32,16,1\t0\t1e39\n", at("infinite.npz"));
+    refuses_voice(at("infinite.npz"), "infinite.npz", name);
+}
+
+static void wrong_index(void **state) {
+    (void)state;
+    write_bytes(at("text.index"), "a letter\n", 9);
+    CONVERT(at("good.wav"), "-o", at("nothing"), "-i", at("text.index"));
+    failed_saying(1, "text.index", "");
+    const char *wide = check_shared("real/one_list_v2.index");
+    const char *empty = check_shared("real/trained_IVF9_Flat_nprobe_1_v2.index");
+    if (!wide || !empty) skip();
+    CONVERT(at("good.wav"), "-o", at("nothing"), "-i", wide);
+    failed_saying(1, "one_list_v2.index", "768");
+    CONVERT(at("good.wav"), "-o", at("nothing"), "-i", empty);
+    failed_saying(1, "trained_IVF9", "");
+    assert_false(is_there(at("nothing")));
+}
+
+/* ---- recordings -------------------------------------------------------------------------------------------
+ */
+
+/* A good 16-bit WAV gets a chunk after its data, as recorders and editors leave them. */
+static void append_chunk(const char *path) {
+    FILE *file = fopen(path, "ab");
+    assert_non_null(file);
+    const unsigned char chunk[] = "LIST\x0a\0\0\0INFOab\0\0\0";
+    assert_int_equal(fwrite(chunk, 1, 18, file), 18);
+    fclose(file);
+}
+
+static void odd_recordings(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int format, channels, rate;
+        size_t frames;
+    } good[] = {
+        {"u8.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_U8, 1, 8000, 4001},
+        {"s24.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_24, 2, 44100, 30001},
+        {"f64.wav", SF_FORMAT_WAV | SF_FORMAT_DOUBLE, 1, 22050, 9999},
+        {"s32_chunk.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_32, 1, 24000, 12345},
+        {"stereo96k.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 2, 96000, 50003},
+        {"short20.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1, 44100, 20},
+        {"one.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1, 16000, 1},
+        {"tenth.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 1, 48000, 4800},
+        {"sub/\xC3\xA4 \xE2\x99\xAB.aiff", SF_FORMAT_AIFF | SF_FORMAT_PCM_16, 1, 32000, 6400},
+    };
+    static const char *bad[] = {"letter.wav", "zero.wav", "empty.flac", "nan.wav"};
+    mkdir(at("odd"), 0777);
+    mkdir(at("odd/sub"), 0777);
+    char name[256];
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(name, sizeof name, "odd/%s", good[i].name);
+        write_audio(at(name), good[i].format, good[i].channels, good[i].rate, good[i].frames);
+    }
+    append_chunk(at("odd/s32_chunk.wav"));
+    write_bytes(at("odd/letter.wav"), "a letter, not a recording\n", 26);
+    write_bytes(at("odd/empty.flac"), "", 0);
+    write_wav(at("odd/zero.wav"), 0);
+    SF_INFO info = {.samplerate = 16000, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_FLOAT};
+    SNDFILE *file = sf_open(at("odd/nan.wav"), SFM_WRITE, &info);
+    float values[] = {0, 0.5f, NAN, 0.25f};
+    sf_write_float(file, values, 4);
+    sf_close(file);
+
+    CONVERT(at("odd"), "-o", at("odd/out"), "--json", at("odd.jsonl"), "--timing");
+    print_message("%s", last.err);
+    assert_int_equal(last.status, 1);
+    assert_int_equal(lines(last.err), sizeof bad / sizeof *bad);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_non_null(strstr(last.err, bad[i]));
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(name, sizeof name, "odd/out/%.*s.wav", (int)(strrchr(good[i].name, '.') - good[i].name),
+                 good[i].name);
+        check_length(at(name), 40000, good[i].frames, good[i].rate);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(name, sizeof name, "odd/out/%.*s.wav", (int)(strrchr(bad[i], '.') - bad[i]), bad[i]);
+        assert_false(is_there(at(name)));
+    }
+    const char *parts[] = {"load",   "warm-up",   "read",      "resample", "mel",  "rmvpe",
+                           "hubert", "retrieval", "synthesis", "write",    "total"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(name, sizeof name, "\n%s ", parts[i]);
+        assert_non_null(strstr(last.out, name));
+    }
+}
+
+/* After odd_recordings: what --json wrote about it. */
+static void json_lines(void **state) {
+    (void)state;
+    static char text[65536];
+    read_text(at("odd.jsonl"), text, sizeof text);
+    assert_int_equal(lines(text), 13);
+    int converted = 0, failed = 0;
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        cJSON *o = cJSON_Parse(line);
+        if (!o) fail_msg("no JSON: %s", line);
+        const char *status = cJSON_GetStringValue(cJSON_GetObjectItem(o, "status"));
+        assert_non_null(status);
+        bool good = strcmp(status, "converted") == 0;
+        converted += good;
+        failed += strcmp(status, "failed") == 0;
+        assert_int_equal(cJSON_IsNull(cJSON_GetObjectItem(o, "error")), good);
+        const char *numbers[] = {"audio_seconds", "real_time_factor", "peak_memory_bytes", "seed"};
+        for (size_t i = 0; i < 4; i++) assert_true(cJSON_IsNumber(cJSON_GetObjectItem(o, numbers[i])));
+        const char *seconds[] = {"load",   "warm_up",   "read",      "resample", "mel",  "rmvpe",
+                                 "hubert", "retrieval", "synthesis", "write",    "total"};
+        const cJSON *parts = cJSON_GetObjectItem(o, "seconds");
+        for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++)
+            assert_true(cJSON_IsNumber(cJSON_GetObjectItem(parts, seconds[i])));
+        const char *texts[] = {"input", "output", "device", "precision"};
+        for (size_t i = 0; i < 4; i++) assert_true(cJSON_IsString(cJSON_GetObjectItem(o, texts[i])));
+        if (good) assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(o, "audio_seconds")) > 0);
+        cJSON_Delete(o);
+    }
+    assert_int_equal(converted, 9);
+    assert_int_equal(failed, 4);
+}
+
+static void formats_and_rates(void **state) {
+    (void)state;
+    const struct {
+        const char *name;
+        int format, rate;
+    } rows[] = {
+        {"f.wav", SF_FORMAT_WAV, 40000},
+        {"f.flac", SF_FORMAT_FLAC, 40000},
+        {"f.ogg", SF_FORMAT_OGG, 40000},
+        {"f.mp3", 0x230000, 44100}, // MPEG; it has no 40 kHz
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        SF_INFO can = {.samplerate = 48000,
+                       .channels = 1,
+                       .format = i == 3 ? 0x230082 : SF_FORMAT_WAV | SF_FORMAT_PCM_16};
+        if (!sf_format_check(&can)) continue;
+        CONVERT(at("good.wav"), "-o", at(rows[i].name));
+        worked();
+        SF_INFO info = {0};
+        sf_close(sf_open(at(rows[i].name), SFM_READ, &info));
+        assert_int_equal(info.format & SF_FORMAT_TYPEMASK, rows[i].format);
+        check_length(at(rows[i].name), rows[i].rate, 9000, 16000);
+    }
+    CONVERT(at("good.wav"), "-o", at("other.wav"), "--sample-rate", "8000", "-t", "-3.5", "--index-rate=0.5");
+    worked();
+    check_length(at("other.wav"), 8000, 9000, 16000);
+    RVC("convert", at("good.wav"), "-o", at("v1"), "-m", at("models/voice_v1_32k.npz"), "--models", models,
+        "--format", "flac");
+    worked();
+    check_length(at("v1/good.flac"), 32000, 9000, 16000);
+    CONVERT(at("good.wav"), "-o", at("x.mp3"), "--sample-rate", "40000");
+    failed_saying(2, "--sample-rate 40000", "44100");
+}
+
+static void unwritable_output(void **state) {
+    (void)state;
+    write_bytes(at("a_file"), "x", 1);
+    mkdir(at("two"), 0777);
+    write_wav(at("two/a.wav"), 3000);
+    CONVERT(at("two/a.wav"), "-o", at("a_file/out"));
+    failed_saying(1, "two/a.wav", "Not a directory");
+    // one of two outputs cannot be: there is a folder of its name
+    mkdir(at("two_out"), 0777);
+    mkdir(at("two_out/a.wav"), 0777);
+    write_wav(at("two/b.wav"), 3000);
+    CONVERT(at("two"), "-o", at("two_out"));
+    failed_saying(1, "two/a.wav", "folder");
+    check_length(at("two_out/b.wav"), 40000, 3000, 16000);
+}
+
+static void never_overwrites(void **state) {
+    (void)state;
+    mkdir(at("own"), 0777);
+    write_wav(at("own/a.wav"), 3000);
+    CONVERT(at("own/a.wav"), "-o", at("own"), "--overwrite");
+    failed_saying(1, "own/a.wav", "overwrite");
+    check_length(at("own/a.wav"), 16000, 3000, 16000);
+    CONVERT(at("own/a.wav"), "-o", at("own/new.wav"));
+    worked();
+    CONVERT(at("own/a.wav"), "-o", at("own/new.wav"), "--seed", "1");
+    failed_saying(1, "own/new.wav", "--overwrite");
+    CONVERT(at("own/a.wav"), "-o", at("own/new.wav"), "--seed", "1", "--overwrite");
+    worked();
+}
+
+/* ---- batches ----------------------------------------------------------------------------------------------
+ */
+
+static void collisions(void **state) {
+    (void)state;
+    mkdir(at("same"), 0777);
+    write_wav(at("same/a.wav"), 3000);
+    write_audio(at("same/a.flac"), SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 1, 16000, 4000);
+    write_wav(at("same/a_flac.wav"), 5000);
+    CONVERT(at("same"), "-o", at("same_out"));
+    worked();
+    check_length(at("same_out/a_wav.wav"), 40000, 3000, 16000);
+    check_length(at("same_out/a_flac_2.wav"), 40000, 4000, 16000);
+    check_length(at("same_out/a_flac.wav"), 40000, 5000, 16000);
+    assert_false(is_there(at("same_out/a.wav")));
+}
+
+static void same_seed_same_bytes(void **state) {
+    (void)state;
+    mkdir(at("many"), 0777);
+    write_wav(at("many/1.wav"), 7000);
+    write_wav(at("many/2.wav"), 9001);
+    write_wav(at("many/3.wav"), 5003);
+    CONVERT(at("many"), "-o", at("many_out"), "--seed", "7");
+    worked();
+    CONVERT(at("many/2.wav"), "-o", at("alone.wav"), "--seed", "7");
+    worked();
+    assert_same_bytes(at("many_out/2.wav"), at("alone.wav"));
+    CONVERT(at("many/2.wav"), "-o", at("one_thread.wav"), "--seed", "7", "--threads", "1");
+    worked();
+    assert_same_bytes(at("many_out/2.wav"), at("one_thread.wav"));
+}
+
+static void ages(const char *path, time_t *seconds, long *nanoseconds) {
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    *seconds = st.st_mtim.tv_sec;
+    *nanoseconds = st.st_mtim.tv_nsec;
+}
+
+static size_t occurrences(const char *text, const char *word) {
+    size_t count = 0;
+    for (; (text = strstr(text, word)); text++) count++;
+    return count;
+}
+
+static void resumes(void **state) {
+    (void)state;
+    mkdir(at("go"), 0777);
+    write_wav(at("go/1.wav"), 3000);
+    write_wav(at("go/2.wav"), 3500);
+    write_wav(at("go/3.wav"), 4000);
+    CONVERT(at("go"), "-o", at("go_out"));
+    worked();
+    assert_true(is_there(at("go_out/.rvc-journal.jsonl")));
+    CONVERT(at("go"), "-o", at("go_out")); // neither --overwrite nor --resume
+    assert_int_equal(last.status, 1);
+    assert_int_equal(lines(last.err), 3);
+    time_t seconds, now_seconds;
+    long nanoseconds, now_nanoseconds;
+    ages(at("go_out/1.wav"), &seconds, &nanoseconds);
+    unlink(at("go_out/2.wav"));      // its output is lost
+    write_wav(at("go/3.wav"), 4500); // it has changed
+    FILE *journal = fopen(at("go_out/.rvc-journal.jsonl"), "a");
+    assert_non_null(journal);
+    fputs("{\"input\": \"half a li", journal);
+    fclose(journal);
+    CONVERT(at("go"), "-o", at("go_out"), "--resume");
+    worked();
+    assert_int_equal(occurrences(last.out, "skipped"), 1);
+    ages(at("go_out/1.wav"), &now_seconds, &now_nanoseconds);
+    assert_true(seconds == now_seconds && nanoseconds == now_nanoseconds);
+    check_length(at("go_out/2.wav"), 40000, 3500, 16000);
+    check_length(at("go_out/3.wav"), 40000, 4500, 16000);
+    CONVERT(at("go"), "-o", at("go_out"), "--resume", "--quiet");
+    worked();
+    assert_string_equal(last.out, "");
+    CONVERT(at("go"), "-o", at("go_out"), "--resume", "--seed", "1"); // other settings: all again
+    worked();
+    assert_int_equal(occurrences(last.out, "skipped"), 0);
+}
+
+static void stops_when_asked(void **state) {
+    (void)state;
+    const char *argv[] = {binary,
+                          "convert",
+                          at("long.wav"),
+                          at("good.wav"),
+                          "-o",
+                          at("stopped"),
+                          "-m",
+                          at("models/voice_v2_40k.npz"),
+                          "--models",
+                          models,
+                          NULL};
+    write_wav(at("long.wav"), 16000 * 600);
+    unlink(at("stdout"));
+    pid_t child = start(argv);
+    // it has begun when its output folder is there; 20 s are plenty for that, under a sanitizer too
+    for (int i = 0; i < 2000 && !is_there(at("stopped")); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    kill(child, SIGINT);
+    finish(child);
+    print_message("%s", last.err);
+    assert_int_equal(last.status, 130);
+    assert_int_equal(lines(last.err), 1);
+    assert_non_null(strstr(last.err, "--resume"));
+    assert_false(is_there(at("stopped/long.wav")));
+    unlink(at("long.wav"));
+}
+
+static void pitch_table(void **state) {
+    (void)state;
+    static char text[65536];
+    RVC("pitch", at("good.wav"), "-o", at("f0.csv"), "--models", models);
+    worked();
+    read_text(at("f0.csv"), text, sizeof text);
+    assert_true(strncmp(text, "time_s,f0_hz\n0.00,", 18) == 0);
+    size_t values = lines(text) - 1;
+    print_message("%zu values for %.3f s\n", values, 9000 / 16000.0);
+    assert_true(values >= 56 && values <= 57);
+    RVC("pitch", at("good.wav"), "-o", at("good.wav"), "--models", models);
+    failed_saying(1, "good.wav", "itself");
+    RVC("pitch", at("text.npz"), "-o", at("none.csv"), "--models", models);
+    failed_saying(1, "text.npz", "not an audio file");
+    assert_false(is_there(at("none.csv")));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(help_and_version),
+        cmocka_unit_test(wrong_usage),
+        cmocka_unit_test_teardown(missing_models, no_temporary_is_left),
+        cmocka_unit_test_teardown(broken_models, no_temporary_is_left),
+        cmocka_unit_test_teardown(wrong_index, no_temporary_is_left),
+        cmocka_unit_test_teardown(odd_recordings, no_temporary_is_left),
+        cmocka_unit_test(json_lines),
+        cmocka_unit_test_teardown(formats_and_rates, no_temporary_is_left),
+        cmocka_unit_test_teardown(unwritable_output, no_temporary_is_left),
+        cmocka_unit_test_teardown(never_overwrites, no_temporary_is_left),
+        cmocka_unit_test_teardown(collisions, no_temporary_is_left),
+        cmocka_unit_test_teardown(same_seed_same_bytes, no_temporary_is_left),
+        cmocka_unit_test_teardown(resumes, no_temporary_is_left),
+        cmocka_unit_test_teardown(stops_when_asked, no_temporary_is_left),
+        cmocka_unit_test_teardown(pitch_table, no_temporary_is_left),
+    };
+    return cmocka_run_group_tests_name("cli", tests, set_up, tear_down);
+}

@@ -1,0 +1,282 @@
+/* test_graph.c - the planner: random graphs must give what a plain interpreter gives, whatever was fused, folded, reordered
+ * or put into the same bytes; errors stick and name the layer; the pool runs every task once; the cache keeps plans. */
+#include "check.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "../nn/cpu/pool.h"
+#include "../nn/nn.h"
+
+static uint64_t state;
+static double uniform(void) { return (double)check_random_float(&state); }
+static int between(int low, int high) { return low + (int)(check_random(&state) % (uint64_t)(high - low + 1)); }
+
+/* ---- random graphs ---- */
+
+enum { FRAMES = 37, CHANNELS = 24, VALUES = FRAMES * CHANNELS, NODES = 40, LAYERS = 4 };
+
+typedef struct layer { float weight[CHANNELS * CHANNELS * 3], bias[CHANNELS], bn[4][CHANNELS]; } layer;
+
+static nn_weights *make_layers(layer *l) {
+    nn_weights *w;
+    assert_int_equal(nn_weights_new(&w, "random", NULL), 0);
+    for (int i = 0; i < LAYERS; i++) {
+        static const char *const part[4] = {"weight", "bias", "running_mean", "running_var"};
+        char name[64];
+        for (int k = 0; k < CHANNELS * CHANNELS * 3; k++) l[i].weight[k] = (float)(uniform() / sqrt(CHANNELS));
+        for (int k = 0; k < CHANNELS; k++) l[i].bias[k] = (float)uniform();
+        snprintf(name, sizeof name, "conv%d.weight", i);
+        nn_weights_add(w, name, 3, (int64_t[]){CHANNELS, CHANNELS, 3}, l[i].weight, NULL);
+        snprintf(name, sizeof name, "conv%d.bias", i);
+        nn_weights_add(w, name, 1, (int64_t[]){CHANNELS}, l[i].bias, NULL);
+        for (int p = 0; p < 4; p++) {
+            for (int k = 0; k < CHANNELS; k++) l[i].bn[p][k] = (float)((p == 3 ? 1 : 0) + 0.5 * uniform());
+            snprintf(name, sizeof name, "bn%d.%s", i, part[p]);
+            nn_weights_add(w, name, 1, (int64_t[]){CHANNELS}, l[i].bn[p], NULL);
+        }
+    }
+    return w;
+}
+
+static void plain_conv(const layer *l, const double *x, double *y) {
+    for (int t = 0; t < FRAMES; t++)
+        for (int o = 0; o < CHANNELS; o++) {
+            double sum = l->bias[o];
+            for (int i = 0; i < CHANNELS; i++)
+                for (int k = 0; k < 3; k++)
+                    if (t + k - 1 >= 0 && t + k - 1 < FRAMES)
+                        sum += (double)l->weight[(o * CHANNELS + i) * 3 + k] * x[(t + k - 1) * CHANNELS + i];
+            y[t * CHANNELS + o] = sum;
+        }
+}
+
+/* Appends one random node to the graph and computes the same plainly. */
+static nn_tensor random_node(nn_graph *g, nn_tensor *x, double (*v)[VALUES], int n, const layer *l) {
+    int a = between(n > 6 ? n - 6 : 0, n - 1), b = between(0, n - 1), k = between(0, LAYERS - 1), kind = between(0, 12);
+    double *y = v[n];
+    for (int i = 0; i < VALUES; i++) {
+        double p = v[a][i], q = v[b][i];
+        int c = i % CHANNELS;
+        switch (kind) {
+        case 0: y[i] = p + q; break;
+        case 1: y[i] = p - q; break;
+        case 2: y[i] = tanh(p) * tanh(q); break;
+        case 3: y[i] = p * -0.75; break;
+        case 4: y[i] = p > 0 ? p : 0; break;
+        case 5: y[i] = p < 0 ? 0.1 * p : p; break;
+        case 6: y[i] = tanh(p); break;
+        case 7: y[i] = p / 2 * (1 + erf(p / sqrt(2))); break;
+        case 8: y[i] = 1 / (1 + exp(-p)); break;
+        case 9: y[i] = (p - (double)l[k].bn[2][c]) / sqrt((double)l[k].bn[3][c] + 1e-5) * (double)l[k].bn[0][c] + (double)l[k].bn[1][c]; break;
+        default: break;
+        }
+    }
+    char conv[32], bn[32];
+    snprintf(conv, sizeof conv, "conv%d", k);
+    snprintf(bn, sizeof bn, "bn%d", k);
+    switch (kind) {
+    case 0: return nn_add(g, x[a], x[b]);
+    case 1: return nn_sub(g, x[a], x[b]);
+    case 2: return nn_mul(g, nn_tanh(g, x[a]), nn_tanh(g, x[b]));
+    case 3: return nn_scale(g, x[a], -0.75f);
+    case 4: return nn_relu(g, x[a]);
+    case 5: return nn_leaky_relu(g, x[a], 0.1f);
+    case 6: return nn_tanh(g, x[a]);
+    case 7: return nn_gelu(g, x[a]);
+    case 8: return nn_sigmoid(g, x[a]);
+    case 9: return nn_batch_norm(g, x[a], bn);
+    default: plain_conv(&l[k], v[a], y); return nn_conv1d(g, x[a], conv, .pad = 1);
+    }
+}
+
+static void test_random_graphs(void **s) {
+    (void)s;
+    static layer l[LAYERS];
+    static double v[NODES][VALUES];
+    static float in[2][VALUES], got[VALUES], want[VALUES];
+    double least = 999;
+    state = 7;
+    for (int round = 0; round < 60; round++) {
+        nn_weights *w = make_layers(l);
+        nn_graph *g = nn_graph_new(w);
+        nn_tensor x[NODES];
+        bool read[NODES] = {false};
+        for (int i = 0; i < 2; i++) {
+            for (int k = 0; k < VALUES; k++) v[i][k] = in[i][k] = (float)uniform();
+            x[i] = nn_input(g, i ? "b" : "a", 1, FRAMES, CHANNELS);
+        }
+        int n = between(4, NODES);
+        for (int i = 2; i < n; i++) {
+            x[i] = random_node(g, x, v, i, l);
+            char name[16];
+            snprintf(name, sizeof name, "out%d", i);
+            read[i] = i == n - 1 || between(0, 4) == 0;
+            if (read[i]) nn_output(g, x[i], name);
+        }
+        nn_device *d;
+        nn_plan *p;
+        nn_error e = {0};
+        assert_int_equal(nn_device_open(&d, "cpu", between(1, 4), &e), 0);
+        nn_plan_new(&p, g, d, &e);
+        if (e.code) fail_msg("%s", e.text);
+        for (int run = 0; run < 2; run++) {
+            nn_plan_write(p, "a", in[0]);
+            nn_plan_write(p, "b", in[1]);
+            assert_int_equal(nn_plan_run(p, &e), 0);
+        }
+        for (int i = 2; i < n; i++) {
+            if (!read[i]) continue;
+            char name[16];
+            snprintf(name, sizeof name, "out%d", i);
+            nn_plan_read(p, name, got);
+            for (int k = 0; k < VALUES; k++) want[k] = (float)v[i][k];
+            double snr = check_snr_db(got, want, VALUES);
+            if (snr < 100 && check_max_error(got, want, VALUES) > 1e-6) fail_msg("round %d node %d of %d: %g dB", round, i, n, snr);
+            least = fmin(least, snr);
+        }
+        nn_plan_free(p);
+        nn_device_close(d);
+        nn_weights_free(w);
+    }
+    print_message("least accurate output: %.1f dB\n", least);
+}
+
+/* Long chains must not keep every value: the slab of n nodes that follow one another is a few values large. */
+static void test_slab_is_shared(void **s) {
+    (void)s;
+    static layer l[LAYERS];
+    nn_weights *w = make_layers(l);
+    nn_graph *g = nn_graph_new(w);
+    nn_tensor x = nn_input(g, "x", 1, 5000, CHANNELS);
+    for (int i = 0; i < 30; i++) x = nn_add(g, x, nn_conv1d(g, nn_leaky_relu(g, x, 0.1f), nn_name(g, "conv%d", i % LAYERS), .pad = 1));
+    nn_output(g, x, "y");
+    nn_device *d;
+    nn_plan *p;
+    assert_int_equal(nn_device_open(&d, "cpu", 1, NULL), 0);
+    assert_int_equal(nn_plan_new(&p, g, d, NULL), 0);
+    size_t value = 5000 * CHANNELS * sizeof(float);
+    print_message("30 residual layers: %.2f values of memory\n", (double)nn_plan_bytes(p) / (double)value);
+    assert_true(nn_plan_bytes(p) < 3 * value + value / 2);
+    nn_plan_free(p);
+    nn_device_close(d);
+    nn_weights_free(w);
+}
+
+/* ---- errors ---- */
+
+static void test_errors_stick(void **s) {
+    (void)s;
+    static layer l[LAYERS];
+    nn_weights *w = make_layers(l);
+    nn_device *d;
+    assert_int_equal(nn_device_open(&d, "cpu", 1, NULL), 0);
+    for (int kind = 0; kind < 5; kind++) {
+        static const char *const says[5][2] = {{"no.such", "missing"}, {"conv0", "24 channels"}, {"concat", "differ"},
+                                               {"bn9", "missing"}, {"slice", "20..29 of 24"}};
+        nn_graph *g = nn_graph_new(w);
+        nn_tensor x = nn_input(g, "x", 1, 10, CHANNELS), narrow = nn_input(g, "n", 1, 9, 7), y = NULL;
+        if (kind == 0) y = nn_conv1d(g, x, "no.such");
+        if (kind == 1) y = nn_conv1d(g, narrow, "conv0", .pad = 1);
+        if (kind == 2) y = nn_concat(g, x, narrow);
+        if (kind == 3) y = nn_batch_norm(g, x, "bn9");
+        if (kind == 4) y = nn_slice(g, x, 20, 10);
+        assert_null(y);
+        y = nn_relu(g, nn_add(g, y, nn_conv1d(g, y, "also.missing"))); /* harmless */
+        nn_output(g, y, "y");
+        assert_null(y);
+        nn_plan *p;
+        nn_error e = {0};
+        assert_int_equal(nn_plan_new(&p, g, d, &e), NN_ERROR_MODEL);
+        assert_null(p);
+        if (!strstr(e.text, says[kind][0]) || !strstr(e.text, says[kind][1]) || strstr(e.text, "also"))
+            fail_msg("not what was expected: %s", e.text);
+    }
+    nn_device_close(d);
+    nn_weights_free(w);
+}
+
+static void test_unknown_devices(void **s) {
+    (void)s;
+    nn_device *d = NULL;
+    nn_error e = {0};
+    assert_int_equal(nn_device_open(&d, "toaster", 1, &e), NN_ERROR_DEVICE);
+    assert_non_null(strstr(e.text, "toaster"));
+    e = (nn_error){0};
+    setenv("RVC_CPU", "avx9000", 1);
+    assert_int_equal(nn_device_open(&d, "cpu", 1, &e), NN_ERROR_DEVICE);
+    assert_non_null(strstr(e.text, "avx9000"));
+    unsetenv("RVC_CPU");
+    assert_int_equal(nn_device_open(&d, "cpu", -1, NULL), NN_ERROR_ARGUMENT);
+}
+
+/* ---- pool ---- */
+
+typedef struct tally { atomic_int times[1000]; } tally;
+static void count_task(void *context, int task, int thread) {
+    (void)thread;
+    atomic_fetch_add(&((tally *)context)->times[task], 1);
+}
+
+static void test_pool_runs_every_task_once(void **s) {
+    (void)s;
+    for (int threads = 1; threads <= 5; threads++) {
+        nn_pool *p;
+        assert_int_equal(nn_pool_new(&p, threads, NULL), 0);
+        static tally t;
+        memset(&t, 0, sizeof t);
+        int jobs[1001] = {0};
+        for (int job = 0; job < 3000; job++) {
+            int tasks = job % 7 ? job % 13 : job % 1000;
+            if (job % 500 == 0) usleep(2000); /* long enough for the threads to fall asleep */
+            nn_pool_run(p, tasks, count_task, &t);
+            jobs[tasks]++;
+        }
+        for (int i = 0; i < 1000; i++) {
+            int want = 0;
+            for (int tasks = i + 1; tasks <= 1000; tasks++) want += jobs[tasks];
+            assert_int_equal(atomic_load(&t.times[i]), want);
+        }
+        nn_pool_free(p);
+    }
+}
+
+/* ---- cache ---- */
+
+typedef struct builder { nn_weights *w; nn_device *d; int built; } builder;
+static nn_code build(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
+    builder *b = context;
+    b->built++;
+    nn_graph *g = nn_graph_new(b->w);
+    nn_output(g, nn_conv1d(g, nn_input(g, "x", 1, (int)key[0], CHANNELS), "conv0", .pad = 1), "y");
+    return nn_plan_new(out, g, b->d, e);
+}
+
+static void test_cache_keeps_the_recent(void **s) {
+    (void)s;
+    static layer l[LAYERS];
+    builder b = {.w = make_layers(l)};
+    assert_int_equal(nn_device_open(&b.d, "cpu", 1, NULL), 0);
+    nn_plan_cache *c = nn_plan_cache_new(3, build, &b);
+    static const struct { int length, built; } asks[] = {{10, 1}, {20, 2}, {30, 3}, {10, 3}, {40, 4}, {10, 4}, {30, 4}, {20, 5}, {0, 6}, {20, 6}};
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+        nn_plan *p = NULL;
+        nn_error e = {0};
+        nn_code code = nn_plan_cache_get(c, (int64_t[2]){asks[i].length, 0}, &p, &e);
+        assert_int_equal(code != 0, asks[i].length == 0);
+        assert_int_equal(b.built, asks[i].built);
+        if (!code) assert_int_equal(nn_plan_shape(p, "y").w, asks[i].length);
+    }
+    nn_plan_cache_free(c);
+    nn_device_close(b.d);
+    nn_weights_free(b.w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_graphs),   cmocka_unit_test(test_slab_is_shared),
+        cmocka_unit_test(test_errors_stick),    cmocka_unit_test(test_unknown_devices),
+        cmocka_unit_test(test_pool_runs_every_task_once), cmocka_unit_test(test_cache_keeps_the_recent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,342 @@
+/* test_signal.c - filter, resampling, chunk cuts, loudness: against SciPy's numbers, plain formulas and known
+ * signals. Noise and sine source: test_excitation.c. */
+#include "../rvc/signal.h"
+#include "check.h"
+
+static const double PI = 3.141592653589793;
+
+/* ---- high-pass ---- */
+
+/* scipy.signal.filtfilt(*butter(5, 48, "high", fs=16000), x) of random numbers about 0.5, both ends and
+ * between. */
+static void test_highpass_is_scipy(void **state) {
+    (void)state;
+    const int at[] = {0, 1, 17, 18, 500, 1000, 1981, 1998, 1999};
+    const double want[] = {0.1275060177,    0.4855279192, 0.6197450223,  0.3522615278, 0.1724196303,
+                           -0.007877788087, 0.4786570797, 0.02449889783, 0.03178923843};
+    const double want_short[] = {
+        -0.3735743155, -0.0765766678, 0.3105400192, -0.8079902931,
+        -0.8753765634, -0.307304647,  -0.1496104188}; /* the first 7 alone, padlen=6 */
+    float x[2000], y[2000];
+    uint64_t random = 1;
+    for (int i = 0; i < 2000; i++) x[i] = check_random_float(&random) + 0.5f;
+    assert_int_equal(rvc_highpass(x, 2000, y, NULL), NN_OK);
+    double worst = 0;
+    for (int i = 0; i < 9; i++) worst = fmax(worst, fabs((double)y[at[i]] - want[i]));
+    assert_int_equal(rvc_highpass(x, 7, y, NULL), NN_OK);
+    for (int i = 0; i < 7; i++) worst = fmax(worst, fabs((double)y[i] - want_short[i]));
+    print_message("high-pass: at most %.2g from SciPy\n", worst);
+    assert_true(worst < 6e-8); /* half a float32 step below 1 */
+    assert_int_equal(rvc_highpass(x, 7, x, NULL), NN_OK);
+    assert_memory_equal(x, y, 7 * sizeof *x); /* in place */
+    assert_int_equal(rvc_highpass(x, 0, y, NULL), NN_OK);
+    x[0] = 0.5f;
+    assert_int_equal(rvc_highpass(x, 1, y, NULL), NN_OK);
+    assert_true(fabsf(y[0]) < 1e-6f); /* one sample is a constant */
+}
+
+/* Twice through |H|^2: 1/2 at 48 Hz, 1 far above, nothing of a constant; and no phase. */
+static void test_highpass_response(void **state) {
+    (void)state;
+    enum { N = 32000 };
+    const struct {
+        double hz, gain;
+    } points[] = {
+        {12, 0.25 * 0.25 * 0.25 * 0.25 * 0.25 * 0.25 * 0.25 * 0.25 * 0.25 * 0.25}, {48, 0.5}, {1000, 1}};
+    float *x = malloc(N * sizeof *x), *y = malloc(N * sizeof *y);
+    assert_non_null(x);
+    assert_non_null(y);
+    for (size_t p = 0; p < 3; p++) {
+        for (int i = 0; i < N; i++) x[i] = (float)(0.5 + sin(2 * PI * points[p].hz * i / 16000));
+        assert_int_equal(rvc_highpass(x, N, y, NULL), NN_OK);
+        double in_phase = 0, quadrature = 0;
+        for (int i = N / 4; i < N / 4 * 3; i++) { /* a whole number of periods, away from the ends */
+            in_phase += (double)y[i] * sin(2 * PI * points[p].hz * i / 16000) * 4 / N;
+            quadrature += (double)y[i] * cos(2 * PI * points[p].hz * i / 16000) * 4 / N;
+        }
+        if (!(fabs(in_phase - points[p].gain) < 1e-4 && fabs(quadrature) < 1e-4))
+            fail_msg("%g Hz: gain %g, quadrature %g", points[p].hz, in_phase, quadrature);
+    }
+    free(x);
+    free(y);
+}
+
+/* ---- resampling ---- */
+
+static void test_scaled_frames(void **state) {
+    (void)state;
+    assert_int_equal(rvc_scaled_frames(0, 44100, 16000), 0);
+    assert_int_equal(rvc_scaled_frames(44100, 44100, 16000), 16000);
+    assert_int_equal(rvc_scaled_frames(1, 32000, 16000), 1); /* a half goes up */
+    assert_int_equal(rvc_scaled_frames(3, 32000, 16000), 2);
+    assert_int_equal(rvc_scaled_frames(1, 48000, 16000), 0);
+    assert_int_equal(rvc_scaled_frames(2, 48000, 16000), 1);
+    const size_t large = (size_t)1 << 60;
+    assert_int_equal(rvc_scaled_frames(large, 48000, 48000), large);
+    assert_int_equal(rvc_scaled_frames(large / 48000 * 48000, 48000, 16000), large / 48000 * 16000);
+}
+
+/* A sine comes out the same sine, in place and in level, whatever the rates; the count is exact. */
+static void test_resample_sine(void **state) {
+    (void)state;
+    const int rates[][2] = {{44100, 16000}, {48000, 16000}, {22050, 16000}, {16000, 44100}, {40000, 48000},
+                            {96000, 16000}, {8000, 16000},  {1000, 256000}, {256000, 1000}};
+    for (size_t r = 0; r < sizeof rates / sizeof rates[0]; r++) {
+        int from = rates[r][0], to = rates[r][1];
+        double hz = 0.2 * (from < to ? from : to);
+        size_t n = (size_t)from, m = (size_t)to;
+        float *x = malloc(n * sizeof *x), *want = malloc(m * sizeof *want), *y = NULL;
+        assert_non_null(x);
+        assert_non_null(want);
+        for (size_t i = 0; i < n; i++) x[i] = (float)(0.5 * sin(2 * PI * fmod(hz * (double)i / from, 1)));
+        for (size_t i = 0; i < m; i++) want[i] = (float)(0.5 * sin(2 * PI * fmod(hz * (double)i / to, 1)));
+        assert_int_equal(rvc_resample(x, n, from, to, 0, &y, NULL), NN_OK);
+        double snr = check_snr_db(y + m / 4, want + m / 4, m / 2);
+        print_message("resample %d -> %d: %.1f dB\n", from, to, snr);
+        assert_true(snr > 125);
+        free(x);
+        free(want);
+        free(y);
+    }
+}
+
+/* An impulse stays where it is, at the start, in the middle and beside the last sample. */
+static void test_resample_is_aligned(void **state) {
+    (void)state;
+    const int rates[][2] = {{16000, 48000}, {48000, 16000}, {44100, 16000}};
+    for (size_t r = 0; r < 3; r++) {
+        int from = rates[r][0], to = rates[r][1];
+        const size_t n = 4000, places[] = {0, 2000, n - 4};
+        for (size_t p = 0; p < 3; p++) {
+            float *x = calloc(n, sizeof *x), *y = NULL;
+            assert_non_null(x);
+            x[places[p]] = 1;
+            assert_int_equal(rvc_resample(x, n, from, to, 0, &y, NULL), NN_OK);
+            size_t m = rvc_scaled_frames(n, from, to), peak = 0;
+            for (size_t i = 1; i < m; i++)
+                if (y[i] > y[peak]) peak = i;
+            double offset = (double)peak - (double)places[p] * to / from;
+            if (!(fabs(offset) <= 0.67))
+                fail_msg("%d -> %d: impulse at %zu is %g samples off", from, to, places[p], offset);
+            free(x);
+            free(y);
+        }
+    }
+}
+
+static void test_resample_counts(void **state) {
+    (void)state;
+    float x[1000], *y = NULL, *longer = NULL;
+    uint64_t random = 3;
+    for (int i = 0; i < 1000; i++) x[i] = check_random_float(&random);
+    assert_int_equal(rvc_resample(x, 1000, 16000, 16000, 0, &y, NULL), NN_OK);
+    assert_memory_equal(x, y, sizeof x); /* equal rates copy */
+    free(y);
+    assert_int_equal(rvc_resample(x, 1000, 16000, 16000, 1200, &y, NULL), NN_OK);
+    assert_memory_equal(x, y, sizeof x);
+    for (int i = 1000; i < 1200; i++) assert_true(y[i] == 0);
+    free(y);
+    assert_int_equal(rvc_resample(x, 1000, 16000, 40000, 1700, &y, NULL), NN_OK);
+    assert_int_equal(rvc_resample(x, 1000, 16000, 40000, 9000, &longer, NULL), NN_OK);
+    assert_memory_equal(y, longer, 1700 * sizeof *y); /* a crop and a tail of one signal */
+    for (int i = 4000; i < 9000; i++) assert_true(fabsf(longer[i]) < 1e-6f);
+    free(y);
+    free(longer);
+    assert_int_equal(rvc_resample(x, 0, 44100, 16000, 0, &y, NULL), NN_OK);
+    assert_non_null(y);
+    free(y);
+    assert_int_equal(rvc_resample(x, 0, 44100, 16000, 50, &y, NULL), NN_OK);
+    for (int i = 0; i < 50; i++) assert_true(y[i] == 0);
+    free(y);
+}
+
+static void test_resample_bad_rates(void **state) {
+    (void)state;
+    const int rates[][2] = {{999, 16000}, {16000, 768001},    {0, 16000},
+                            {-1, 16000},  {16000, INT32_MAX}, {1000, 256001}};
+    float x[4] = {0}, *y = x;
+    for (size_t r = 0; r < sizeof rates / sizeof rates[0]; r++) {
+        nn_error e = {0};
+        assert_int_equal(rvc_resample(x, 4, rates[r][0], rates[r][1], 0, &y, &e), NN_ERROR_ARGUMENT);
+        assert_null(y);
+        assert_non_null(strstr(e.text, "resample"));
+    }
+}
+
+/* ---- reflection and chunk cuts ---- */
+
+static void test_reflect_pad(void **state) {
+    (void)state;
+    const float x[] = {1, 2, 3}, want[] = {1, 2, 3, 2, 1, 2, 3, 2, 1, 2, 3, 2}, ones[] = {1, 1, 1, 1};
+    float y[12];
+    rvc_reflect_pad(x, 3, 4, 5, y);
+    assert_memory_equal(y, want, sizeof want); /* numpy.pad([1, 2, 3], (4, 5), "reflect") */
+    rvc_reflect_pad(x, 1, 2, 1, y);
+    assert_memory_equal(y, ones, sizeof ones);
+}
+
+/* The cuts as NumPy finds them: every sum over the whole signal, then the windows. */
+static size_t plain_cuts(const float *x, size_t n, rvc_chunking p, size_t multiple, size_t *cuts) {
+    float *padded = malloc((n + 160) * sizeof *padded);
+    double *s = calloc(n, sizeof *s);
+    assert_non_null(padded);
+    assert_non_null(s);
+    rvc_reflect_pad(x, n, 80, 80, padded);
+    for (size_t j = 0; j < 160; j++)
+        for (size_t i = 0; i < n; i++) s[i] += fabs((double)padded[i + j]);
+    size_t count = 0, center = (size_t)p.x_center * 16000, query = (size_t)p.x_query * 16000;
+    for (size_t t = center; n + 160 > (size_t)p.x_max * 16000 && t < n; t += center) {
+        size_t best = t - query;
+        for (size_t i = best; i < n && i < t + query; i++)
+            if (s[i] < s[best]) best = i;
+        best -= best % multiple;
+        if (best > (count ? cuts[count - 1] : 0)) cuts[count++] = best;
+    }
+    free(padded);
+    free(s);
+    return count;
+}
+
+static void check_cuts(const float *x, size_t n, rvc_chunking p, int multiple) {
+    size_t want[64], *got = NULL, count = 0, expected = plain_cuts(x, n, p, (size_t)multiple, want);
+    assert_int_equal(rvc_chunk_cuts(x, n, p, multiple, &got, &count, NULL), NN_OK);
+    assert_int_equal(count, expected);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(got[i], want[i]);
+        assert_int_equal(got[i] % (size_t)multiple, 0);
+        assert_in_range(got[i], i ? got[i - 1] + 1 : 1, n - 1);
+    }
+    free(got);
+}
+
+static void test_chunk_cuts(void **state) {
+    (void)state;
+    enum { N = 16000 * 9 + 77 };
+    float *x = malloc(N * sizeof *x);
+    assert_non_null(x);
+    uint64_t random = 5;
+    for (size_t i = 0; i < N; i++) x[i] = check_random_float(&random) * (float)(1.1 + sin((double)i * 1e-3));
+    check_cuts(x, N, (rvc_chunking){1, 1, 2, 3}, 160);
+    check_cuts(x, N, (rvc_chunking){1, 1, 2, 3}, 320);
+    check_cuts(x, N, (rvc_chunking){1, 2, 2, 3}, 160); /* windows that overlap: no cut twice, none at 0 */
+    memset(x, 0, N * sizeof *x);                       /* all equal: the first */
+    check_cuts(x, N, (rvc_chunking){1, 1, 3, 3}, 160);
+    check_cuts(x, N, (rvc_chunking){1, 3, 3, 3}, 160);
+    for (size_t i = 0; i < N; i++) x[i] = (float)(i < 33000 || i > 33500); /* one quiet place */
+    size_t *cuts = NULL, count = 0;
+    assert_int_equal(rvc_chunk_cuts(x, 40000, (rvc_chunking){1, 1, 2, 2}, 160, &cuts, &count, NULL), NN_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(cuts[0], 33080 / 160 * 160); /* the first window that is silent is centred on 33 080 */
+    free(cuts);
+    free(x);
+}
+
+/* n + 160 must be above x_max seconds for a cut at all. */
+static void test_chunk_threshold(void **state) {
+    (void)state;
+    float *x = calloc(48000, sizeof *x);
+    assert_non_null(x);
+    size_t *cuts = NULL, count = 9;
+    assert_int_equal(rvc_chunk_cuts(x, 48000 - 160, (rvc_chunking){1, 1, 2, 3}, 160, &cuts, &count, NULL),
+                     NN_OK);
+    assert_int_equal(count, 0);
+    free(cuts);
+    assert_int_equal(rvc_chunk_cuts(x, 48000 - 159, (rvc_chunking){1, 1, 2, 3}, 160, &cuts, &count, NULL),
+                     NN_OK);
+    assert_int_equal(count, 1);
+    free(cuts);
+    const rvc_chunking bad[] = {{1, 1, 0, 3}, {1, 3, 2, 3}, {1, 0, 2, 3}, {1, 1, 2, -3}};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(rvc_chunk_cuts(x, 48000, bad[i], 160, &cuts, &count, NULL), NN_ERROR_ARGUMENT);
+    free(x);
+}
+
+/* ---- loudness ---- */
+
+/* RMS at output sample i of m, straight from the definitions of librosa and F.interpolate. */
+static double plain_rms(const float *x, long n, long rate, size_t i, size_t m) {
+    long hop = rate / 2, frames = n / hop + 1;
+    double at = fmax(((double)i + 0.5) * (double)frames / (double)m - 0.5, 0), value[2];
+    long left = (long)at, right = left + 1 < frames ? left + 1 : left;
+    for (int side = 0; side < 2; side++) {
+        double sum = 0;
+        long f = side ? right : left;
+        for (long k = (f - 1) * hop; k < (f + 1) * hop; k++)
+            if (k >= 0 && k < n) sum += (double)x[k] * (double)x[k];
+        value[side] = sqrt(sum / (double)(2 * hop));
+    }
+    return value[0] + (at - (double)left) * (value[1] - value[0]);
+}
+
+static void test_loudness(void **state) {
+    (void)state;
+    const struct {
+        size_t n;
+        int in;
+        size_t m;
+        int out;
+        float rate;
+    } cases[] = {{1600, 160, 4000, 400, 0.25f},
+                 {1234, 161, 3000, 401, 0.5f},
+                 {50, 160, 125, 400, 0.0f},
+                 {0, 160, 10, 400, 0.5f}};
+    uint64_t random = 11;
+    for (size_t c = 0; c < 4; c++) {
+        size_t n = cases[c].n, m = cases[c].m;
+        float *x = malloc(n * sizeof *x + 1), *y = malloc(m * sizeof *y), *want = malloc(m * sizeof *want);
+        assert_true(x && y && want);
+        for (size_t i = 0; i < n; i++) x[i] = check_random_float(&random) * (float)(i + 1) / (float)n;
+        for (size_t i = 0; i < m; i++)
+            y[i] = i < m / 3 ? 0 : check_random_float(&random); /* with silence: the floor */
+        for (size_t i = 0; i < m; i++) {
+            double in = plain_rms(x, (long)n, cases[c].in, i, m),
+                   out = plain_rms(y, (long)m, cases[c].out, i, m);
+            double r = (double)cases[c].rate;
+            want[i] = (float)((double)y[i] * pow(in, 1 - r) * pow(fmax(out, 1e-6), r - 1));
+        }
+        assert_int_equal(rvc_mix_loudness(x, n, cases[c].in, y, m, cases[c].out, cases[c].rate, NULL), NN_OK);
+        double snr = n ? check_snr_db(y, want, m) : 999;
+        print_message("loudness %zu -> %zu, mix %g: %.1f dB\n", n, m, (double)cases[c].rate, snr);
+        assert_true(snr > 130);
+        if (n == 0) /* silence in, silence out */
+            for (size_t i = 0; i < m; i++) assert_true(y[i] == 0);
+        free(x);
+        free(y);
+        free(want);
+    }
+}
+
+static void test_loudness_edges(void **state) {
+    (void)state;
+    float x[100], y[100], same[100];
+    uint64_t random = 12;
+    for (int i = 0; i < 100; i++) {
+        x[i] = check_random_float(&random);
+        y[i] = same[i] = check_random_float(&random);
+    }
+    assert_int_equal(rvc_mix_loudness(x, 100, 16000, y, 100, 16000, 1, NULL), NN_OK);
+    assert_memory_equal(y, same, sizeof y);
+    assert_int_equal(rvc_mix_loudness(x, 100, 16000, y, 0, 16000, 0, NULL), NN_OK);
+    assert_int_equal(rvc_mix_loudness(x, 100, 16000, y, 100, 16000, NAN, NULL), NN_ERROR_ARGUMENT);
+    assert_int_equal(rvc_mix_loudness(x, 100, 16000, y, 100, 16000, 1.5f, NULL), NN_ERROR_ARGUMENT);
+    assert_int_equal(rvc_mix_loudness(x, 100, 1, y, 100, 16000, 0, NULL), NN_ERROR_ARGUMENT);
+    assert_memory_equal(y, same, sizeof y);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_highpass_is_scipy),
+        cmocka_unit_test(test_highpass_response),
+        cmocka_unit_test(test_scaled_frames),
+        cmocka_unit_test(test_resample_sine),
+        cmocka_unit_test(test_resample_is_aligned),
+        cmocka_unit_test(test_resample_counts),
+        cmocka_unit_test(test_resample_bad_rates),
+        cmocka_unit_test(test_reflect_pad),
+        cmocka_unit_test(test_chunk_cuts),
+        cmocka_unit_test(test_chunk_threshold),
+        cmocka_unit_test(test_loudness),
+        cmocka_unit_test(test_loudness_edges),
+    };
+    return cmocka_run_group_tests_name("signal", tests, NULL, NULL);
+}
