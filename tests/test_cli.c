@@ -26,16 +26,22 @@ typedef struct result {
 } result;
 static result last;
 
+static char *paths[512]; // [path_count] that at() has given
+static size_t path_count;
+
 /* ---- running ---------------------------------------------------------------------------------------------
  */
 
-/* root/name; the last 32 stay valid. */
+/* root/name; valid to the end. */
 static const char *at(const char *name) {
-    static char paths[32][2048];
-    static unsigned next;
-    char *path = paths[next++ % 32];
-    snprintf(path, sizeof paths[0], "%s/%s", root, name);
-    return path;
+    size_t length = strlen(root);
+    for (size_t i = 0; i < path_count; i++)
+        if (strcmp(paths[i] + length + 1, name) == 0) return paths[i];
+    assert_true(path_count < sizeof paths / sizeof *paths);
+    char *path = malloc(length + strlen(name) + 2);
+    assert_non_null(path);
+    sprintf(path, "%s/%s", root, name);
+    return paths[path_count++] = path;
 }
 
 static void read_text(const char *path, char *text, size_t size) {
@@ -117,6 +123,7 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 static int no_temporary_is_left(void **state) {
     (void)state;
     leftovers = 0;
+    run_in = NULL;
     nftw(root, find_leftover, 16, FTW_PHYS);
     return leftovers;
 }
@@ -206,6 +213,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
+    while (path_count) free(paths[--path_count]);
     free(root);
     return 0;
 }
