@@ -60,8 +60,7 @@ int convert_format_rate(const convert_format *f, int rate) {
     return best;
 }
 
-/* ---- in --------------------------------------------------------------------------------------------------
- */
+/* ---- in ---- */
 
 typedef struct growing {
     float *samples;
@@ -179,8 +178,7 @@ rvc_status convert_audio_read(const char *path, float **samples, size_t *frames,
     return RVC_OK;
 }
 
-/* ---- out -------------------------------------------------------------------------------------------------
- */
+/* ---- out ---- */
 
 /* libsndfile's encoders lose the errors of their last writes, a full disk among them. So it writes through
  * these, which keep the first one. */

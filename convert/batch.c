@@ -24,8 +24,7 @@ typedef struct batch {
     size_t converted, skipped, failed;
 } batch;
 
-/* ---- before anything is done ------------------------------------------------------------------------------
- */
+/* ---- before anything is done ---- */
 
 static int wrong(const char *text, const char *what) {
     convert_complain("-o %s: %s", what, text);
@@ -163,8 +162,7 @@ static int prepare(batch *b) {
     return 0;
 }
 
-/* ---- the files -------------------------------------------------------------------------------------------
- */
+/* ---- the files ---- */
 
 /* Whether the output may be written; *skip: it is there and up to date. */
 static rvc_status check_target(const batch *b, const convert_item *item, bool *skip, rvc_error *e) {

@@ -7,8 +7,8 @@
  *     output.c     a temporary file that becomes the output in one step, or disappears
  *     batch.c      the loop; progress.c, journal.c and report.c tell about it
  *
- * Only the public API (rvc/rvc.h) is used for the conversion itself. Errors travel as in rvc.h: a status and one line of
- * text that does not repeat the file's name, because the line is printed as "rvc: FILE: text". */
+ * Only the public API (rvc/rvc.h) is used for the conversion itself. Errors travel as in rvc.h: a status and
+ * one line of text that does not repeat the file's name, because the line is printed as "rvc: FILE: text". */
 #ifndef CONVERT_CONVERT_H
 #define CONVERT_CONVERT_H
 
@@ -21,7 +21,7 @@
 
 enum { CONVERT_DONE = 0, CONVERT_SOME_FAILED = 1, CONVERT_WRONG_USAGE = 2 };
 
-/* ---- text.c: lines for people, and paths ---------------------------------------------------------------- */
+/* ---- text.c: lines for people, and paths ---- */
 
 #if defined(__GNUC__)
 #define CONVERT_PRINTF(a, b) __attribute__((format(printf, a, b)))
@@ -40,53 +40,54 @@ CONVERT_PRINTF(1, 2) char *convert_text(const char *format, ...);
 /* Copies `text` with control characters replaced by '?', at most size-1 bytes. */
 void convert_printable(char *out, size_t size, const char *text);
 
-const char *convert_path_name(const char *path);         /* after the last '/' */
-const char *convert_path_extension(const char *path);    /* after the last '.' of the name, "" if none */
-char *convert_path_join(const char *folder, const char *name);   /* new memory; folder "" or NULL: name alone */
+const char *convert_path_name(const char *path);      /* after the last '/' */
+const char *convert_path_extension(const char *path); /* after the last '.' of the name, "" if none */
+char *convert_path_join(const char *folder, const char *name); /* new memory; folder "" or NULL: name alone */
 bool convert_path_is_folder(const char *path);
-double convert_seconds(void);                            /* a clock that only goes forward */
+double convert_seconds(void); /* a clock that only goes forward */
 
-/* ---- arguments.c ---------------------------------------------------------------------------------------- */
+/* ---- arguments.c ---- */
 
 typedef enum convert_command { CONVERT_CONVERT = 1, CONVERT_PITCH = 2 } convert_command;
 
 typedef struct convert_settings {
-    const char *model, *hubert, *rmvpe, *models, *index;  /* NULL where not given; all strings are argv's */
+    const char *model, *hubert, *rmvpe, *models, *index; /* NULL where not given; all strings are argv's */
     const char *output, *device, *precision, *format, *compat, *json;
     double transpose, index_rate, protect, rms_mix_rate, noise_scale;
     int speaker, sample_rate, threads;
     uint64_t seed;
     bool timing, quiet, overwrite, resume, help;
-    const char **inputs;                                  /* [input_count], owned */
+    const char **inputs; /* [input_count], owned */
     size_t input_count;
 } convert_settings;
 
-/* Reads argv[1..] of `command` into *s. 0, or CONVERT_WRONG_USAGE after one line on stderr. With s->help nothing is
- * required. Release with convert_settings_free in every case. */
+/* Reads argv[1..] of `command` into *s. 0, or CONVERT_WRONG_USAGE after one line on stderr. With s->help
+ * nothing is required. Release with convert_settings_free in every case. */
 int convert_arguments_read(convert_settings *s, convert_command command, int argc, char **argv);
 void convert_settings_free(convert_settings *s);
-void convert_arguments_help(convert_command command);     /* on stdout */
+void convert_arguments_help(convert_command command); /* on stdout */
 const char *convert_nearest_name(const char *wrong, const char *const *names, size_t count);
 
-/* ---- models.c ------------------------------------------------------------------------------------------- */
+/* ---- models.c ---- */
 
 typedef struct convert_models {
     rvc_models *models;
     rvc_converter *converter;
-    char *hubert, *rmvpe;       /* the paths taken, NULL where none was found or needed */
+    char *hubert, *rmvpe; /* the paths taken, NULL where none was found or needed */
 } convert_models;
 
 /* Finds the networks, checks that the named files are there, and opens them all: for `pitch` only RMVPE. */
-rvc_status convert_models_open(convert_models *m, const convert_settings *s, convert_command command, rvc_error *e);
+rvc_status convert_models_open(convert_models *m, const convert_settings *s, convert_command command,
+                               rvc_error *e);
 void convert_models_close(convert_models *m);
 
-/* ---- audio.c -------------------------------------------------------------------------------------------- */
+/* ---- audio.c ---- */
 
 typedef struct convert_format {
     const char *extension;
-    int sndfile;                /* SF_FORMAT_..., 0: can be read, not written */
-    bool integer;               /* 16-bit integers: quantised here, as the reference does it */
-    const int *rates;           /* ends with 0; NULL: any */
+    int sndfile;      /* SF_FORMAT_..., 0: can be read, not written */
+    bool integer;     /* 16-bit integers: quantised here, as the reference does it */
+    const int *rates; /* ends with 0; NULL: any */
 } convert_format;
 
 bool convert_audio_name(const char *path);                        /* has an extension libsndfile reads */
@@ -95,50 +96,53 @@ bool convert_format_writable(const convert_format *f);            /* by this lib
 /* The rate to write at: `rate` itself, or the nearest higher (else the highest) one the format has. */
 int convert_format_rate(const convert_format *f, int rate);
 
-/* Any file libsndfile reads -> mono (mean of the channels) *samples [*frames], free() it, at *rate Hz. Refused: what is
- * not audio, holds none, or holds values that are not finite. */
+/* Any file libsndfile reads -> mono (mean of the channels) *samples [*frames], free() it, at *rate Hz.
+ * Refused: what is not audio, holds none, or holds values that are not finite. */
 rvc_status convert_audio_read(const char *path, float **samples, size_t *frames, int *rate, rvc_error *e);
 /* samples [frames] into the open file `fd` (position 0). */
 rvc_status convert_audio_write(int fd, const convert_format *f, const float *samples, size_t frames, int rate,
                                rvc_error *e);
-/* Gives the Ogg file `fd` the stream number 1 instead of a random one, so that equal audio is equal bytes. (ogg.c) */
+/* Gives the Ogg file `fd` the stream number 1 instead of a random one, so that equal audio is equal bytes.
+ * (ogg.c) */
 rvc_status convert_ogg_renumber(int fd, rvc_error *e);
 
-/* ---- output.c ------------------------------------------------------------------------------------------- */
+/* ---- output.c ---- */
 
 typedef struct convert_output {
-    int fd;                     /* open for reading and writing */
-    char *path, *temporary;     /* temporary is in path's folder */
+    int fd;                 /* open for reading and writing */
+    char *path, *temporary; /* temporary is in path's folder */
 } convert_output;
 
 /* Makes the folders above `path` and an empty temporary file beside it. */
 rvc_status convert_output_open(convert_output *o, const char *path, rvc_error *e);
-rvc_status convert_output_commit(convert_output *o, rvc_error *e);    /* the temporary becomes path; o is closed */
-void convert_output_discard(convert_output *o);                       /* nothing is left; fine after commit */
-rvc_status convert_folder_make(const char *path, rvc_error *e);       /* and those above it */
+rvc_status convert_output_commit(convert_output *o,
+                                 rvc_error *e);                 /* the temporary becomes path; o is closed */
+void convert_output_discard(convert_output *o);                 /* nothing is left; fine after commit */
+rvc_status convert_folder_make(const char *path, rvc_error *e); /* and those above it */
 
-/* ---- interrupt.c: Ctrl-C and the like ------------------------------------------------------------------- */
+/* ---- interrupt.c: Ctrl-C and the like ---- */
 
 void convert_interrupt_install(void);
-int convert_interrupted(void);                           /* the signal that asked to stop, or 0 */
-void convert_interrupt_watch(const char *temporary);     /* removed if a second signal ends us at once; NULL: none */
+int convert_interrupted(void); /* the signal that asked to stop, or 0 */
+void convert_interrupt_watch(
+    const char *temporary); /* removed if a second signal ends us at once; NULL: none */
 
-/* ---- walk.c, names.c ------------------------------------------------------------------------------------ */
+/* ---- walk.c, names.c ---- */
 
 typedef struct convert_item {
-    char *path;                 /* input; owned, as are the others */
-    char *relative;             /* input below its INPUT folder, or its name */
-    char *output;               /* where it goes */
-    bool found;                 /* stat worked; only then are these set: */
+    char *path;     /* input; owned, as are the others */
+    char *relative; /* input below its INPUT folder, or its name */
+    char *output;   /* where it goes */
+    bool found;     /* stat worked; only then are these set: */
     dev_t device;
     ino_t inode;
-    int64_t bytes, seconds, nanoseconds;   /* size and time of last change */
+    int64_t bytes, seconds, nanoseconds; /* size and time of last change */
 } convert_item;
 
 typedef struct convert_queue {
-    convert_item *items;        /* [count] in the order of the command line, folders sorted by bytes */
+    convert_item *items; /* [count] in the order of the command line, folders sorted by bytes */
     size_t count, capacity;
-    size_t failed;              /* folders that could not be read or held nothing; each has had its line */
+    size_t failed; /* folders that could not be read or held nothing; each has had its line */
 } convert_queue;
 
 /* `out` is skipped where it lies inside an input folder. Fails only for want of memory. */
@@ -147,25 +151,26 @@ void convert_queue_free(convert_queue *q);
 /* True where `path` is the same file as an input. */
 bool convert_queue_holds(const convert_queue *q, const char *path);
 /* Gives every item its output: `single` for the only one, or a name below `folder`. */
-rvc_status convert_name_outputs(convert_queue *q, const char *folder, const char *single, const char *extension,
-                                rvc_error *e);
+rvc_status convert_name_outputs(convert_queue *q, const char *folder, const char *single,
+                                const char *extension, rvc_error *e);
 
-/* ---- journal.c ------------------------------------------------------------------------------------------ */
+/* ---- journal.c ---- */
 
 typedef struct convert_journal convert_journal;
-/* OUT/.rvc-journal.jsonl. Never an error: what cannot be read is as if it were not there. NULL: out of memory. */
+/* OUT/.rvc-journal.jsonl. Never an error: what cannot be read is as if it were not there. NULL: out of
+ * memory. */
 convert_journal *convert_journal_open(const char *folder, const char *settings_hash);
 void convert_journal_close(convert_journal *j);
 bool convert_journal_done(const convert_journal *j, const convert_item *item);
 void convert_journal_add(convert_journal *j, const convert_item *item, bool ok);
 
-/* ---- progress.c ----------------------------------------------------------------------------------------- */
+/* ---- progress.c ---- */
 
 typedef struct convert_progress {
-    bool live;                  /* stderr is a terminal */
+    bool live; /* stderr is a terminal */
     bool quiet;
-    size_t index, count;        /* file `index` (from 1) of `count` */
-    int64_t bytes_all, bytes_before, bytes_now;   /* sizes stand for work when the time left is guessed */
+    size_t index, count;                        /* file `index` (from 1) of `count` */
+    int64_t bytes_all, bytes_before, bytes_now; /* sizes stand for work when the time left is guessed */
     const char *name;
     double audio_seconds;
     double started, file_started, drawn;
@@ -174,34 +179,35 @@ typedef struct convert_progress {
 void convert_progress_begin(convert_progress *p, const convert_queue *q, bool quiet);
 void convert_progress_file(convert_progress *p, const convert_item *item);
 void convert_progress_skip(convert_progress *p, const convert_item *item);
-int convert_progress_tick(void *progress, double fraction);           /* an rvc_progress */
-void convert_progress_done(convert_progress *p, const convert_item *item, double audio_seconds, double seconds);
-void convert_progress_note(const convert_progress *p, const char *what);   /* "loading the models" */
+int convert_progress_tick(void *progress, double fraction); /* an rvc_progress */
+void convert_progress_done(convert_progress *p, const convert_item *item, double audio_seconds,
+                           double seconds);
+void convert_progress_note(const convert_progress *p, const char *what); /* "loading the models" */
 
-/* ---- report.c ------------------------------------------------------------------------------------------- */
+/* ---- report.c ---- */
 
 typedef struct convert_result {
-    const char *status;         /* "converted", "skipped" or "failed" */
-    const char *error;          /* or NULL */
+    const char *status; /* "converted", "skipped" or "failed" */
+    const char *error;  /* or NULL */
     double audio_seconds, read, write, total;
     rvc_timing timing;
 } convert_result;
 
 typedef struct convert_report {
-    FILE *json;                 /* or NULL */
+    FILE *json; /* or NULL */
     const char *json_path, *device, *precision;
     uint64_t seed;
     double load, warm_up;
     size_t files;
-    convert_result sum;         /* over the converted files */
+    convert_result sum; /* over the converted files */
 } convert_report;
 
 rvc_status convert_report_open(convert_report *r, const convert_settings *s, rvc_error *e);
 void convert_report_add(convert_report *r, const convert_item *item, const convert_result *result);
-void convert_report_table(const convert_report *r);       /* on stdout */
+void convert_report_table(const convert_report *r); /* on stdout */
 rvc_status convert_report_close(convert_report *r, rvc_error *e);
 
-/* ---- subcommands: argv[0] is the subcommand's name; the exit status ---------------------------------------- */
+/* ---- subcommands: argv[0] is the name; they return the exit status ---- */
 
 int convert_batch_main(int argc, char **argv);
 int convert_pitch_main(int argc, char **argv);

@@ -130,8 +130,8 @@ void convert_report_add(convert_report *r, const convert_item *item, const conve
 void convert_report_table(const convert_report *r) {
     const convert_result *sum = &r->sum;
     printf("%-12s %9s %8s %17s\n", "component", "seconds", "share", "real-time factor");
-    printf("%-12s %9.3f %8s %17s\n", "load", r->load, "once", "");
-    printf("%-12s %9.3f %8s %17s\n", "warm-up", r->warm_up, "once", "");
+    printf("%-12s %9.3f %8s\n", "load", r->load, "once");
+    printf("%-12s %9.3f %8s\n", "warm-up", r->warm_up, "once");
     for (size_t i = 0; i < COMPONENTS; i++) {
         double seconds = seconds_of(sum, i);
         printf("%-12s %9.3f %6.1f %% %17.4f\n", components[i].name, seconds,

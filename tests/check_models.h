@@ -7,16 +7,17 @@
 #include "../tools/tools.h"
 #include "check.h"
 
-/* build/tmp/PREFIX-NAME.npz; the last 16 results stay valid. */
+/* build/tmp/PREFIX-NAME.npz; stays valid. */
 static inline const char *check_model_path(const char *prefix, const char *name) {
-    static char paths[16][1024];
-    static unsigned next;
+    static char paths[32][1024];
     char file[256];
     snprintf(file, sizeof file, "%s-%s.npz", prefix, name);
-    char *path = check_tmp(file), *kept = paths[next++ % 16];
-    snprintf(kept, sizeof paths[0], "%s", path);
+    char *path = check_tmp(file);
+    size_t i = 0;
+    while (i < 31 && *paths[i] && strcmp(paths[i], path) != 0) i++;
+    snprintf(paths[i], sizeof paths[i], "%s", path);
     free(path);
-    return kept;
+    return paths[i];
 }
 
 /* The small network tests/small/NAME.tsv as an .npz whose name starts with `program`, so that programs do not meet. */

@@ -170,8 +170,7 @@ static void believes_the_data_not_the_header(void **state) {
     free(samples);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static void write_output(const char *name, const char *extension, const float *samples, size_t frames,
                          int rate) {
@@ -292,8 +291,7 @@ static void outputs_are_whole_or_not_there(void **state) {
     assert_int_equal(rmdir(at("deep/er")), 0);
 }
 
-/* ---- the list of files -----------------------------------------------------------------------------------
- */
+/* ---- the list of files ---- */
 
 static void touch(const char *name) {
     write_bytes(at(name), name, strlen(name));
@@ -360,8 +358,7 @@ static void names_never_collide(void **state) {
     convert_queue_free(&q);
 }
 
-/* ---- the journal -----------------------------------------------------------------------------------------
- */
+/* ---- the journal ---- */
 
 static bool is_done(const char *settings, const convert_item *item) {
     convert_journal *j = convert_journal_open(at("journal"), settings);
@@ -417,8 +414,7 @@ static void journal_skips_only_what_is_done(void **state) {
     assert_true(is_done("s1", &other));
 }
 
-/* ---- the command line ------------------------------------------------------------------------------------
- */
+/* ---- the command line ---- */
 
 static int read_arguments(convert_settings *s, const char *const *words) {
     char *argv[16] = {(char *)(uintptr_t) "convert"};
