@@ -27,33 +27,38 @@ typedef struct form {
 
 static size_t at3(int y, int x, int c, int w, int channels) { return ((size_t)y * (size_t)w + (size_t)x) * (size_t)channels + (size_t)c; }
 
-/* The plain sum in double: y [oh][ow][c_out] from x, weight in PyTorch's layout. */
+/* Adds input row x [c_in] times tap (ky, kx) to output row y [c_out]; weight in PyTorch's layout. */
+static void add_tap(const form *f, const float *x, const double *weight, int ky, int kx, double *y) {
+    int gi = f->c_in / f->groups, go = f->c_out / f->groups, taps = f->kh * f->kw, tap = ky * f->kw + kx;
+    for (int co = 0; co < f->c_out; co++) {
+        size_t step = (size_t)taps * (size_t)(f->transposed ? f->c_out : 1), first = f->transposed ? (size_t)co : (size_t)co * (size_t)gi;
+        const double *w = weight + first * (size_t)taps + tap;
+        double sum = 0;
+        for (int ci = 0; ci < gi; ci++, w += step) {
+            double v = x[co / go * gi + ci];
+            sum += *w * (v < 0 ? v * (double)f->slope : v);
+        }
+        y[co] += sum;
+    }
+}
+
+/* The plain sum in double: y [oh][ow][c_out] from x [h][w][c_in]. */
 static void reference(const form *f, const float *x, const double *weight, const double *bias, int oh, int ow, double *y) {
     for (size_t i = 0; i < (size_t)oh * (size_t)ow * (size_t)f->c_out; i++) y[i] = bias[i % (size_t)f->c_out];
-    int gi = f->c_in / f->groups, go = f->c_out / f->groups;
-    for (int co = 0; co < f->c_out; co++)
-        for (int ci = 0; ci < gi; ci++)
-            for (int ky = 0; ky < f->kh; ky++)
-                for (int kx = 0; kx < f->kw; kx++) {
-                    size_t row = f->transposed ? (size_t)ci * (size_t)f->c_out + (size_t)co : (size_t)co * (size_t)gi + (size_t)ci;
-                    double wt = weight[(row * (size_t)f->kh + (size_t)ky) * (size_t)f->kw + (size_t)kx];
-                    int from = co / go * gi + ci;
-                    for (int a = 0; a < (f->transposed ? f->h : oh); a++)
-                        for (int b = 0; b < (f->transposed ? f->w : ow); b++) {
-                            int iy, ix, oy, ox;
-                            if (f->transposed) {
-                                iy = a, ix = b;
-                                oy = f->kh > 1 ? a * f->stride + ky - f->pad_h : a;
-                                ox = b * f->stride + kx - f->pad_w;
-                            } else {
-                                oy = a, ox = b;
-                                iy = a + ky - f->pad_h;
-                                ix = b * f->stride + kx * f->dilation - f->pad_w;
-                            }
-                            if (iy < 0 || iy >= f->h || ix < 0 || ix >= f->w || oy < 0 || oy >= oh || ox < 0 || ox >= ow) continue;
-                            double v = x[at3(iy, ix, from, f->w, f->c_in)];
-                            y[at3(oy, ox, co, ow, f->c_out)] += wt * (v < 0 ? v * (double)f->slope : v);
-                        }
+    for (int ky = 0; ky < f->kh; ky++)
+        for (int kx = 0; kx < f->kw; kx++)
+            for (int a = 0; a < (f->transposed ? f->h : oh); a++)
+                for (int b = 0; b < (f->transposed ? f->w : ow); b++) {
+                    int iy = a, ix = b, oy = a, ox = b;
+                    if (f->transposed) {
+                        oy = f->kh > 1 ? a * f->stride + ky - f->pad_h : a;
+                        ox = b * f->stride + kx - f->pad_w;
+                    } else {
+                        iy = a + ky - f->pad_h;
+                        ix = b * f->stride + kx * f->dilation - f->pad_w;
+                    }
+                    if (iy < 0 || iy >= f->h || ix < 0 || ix >= f->w || oy < 0 || oy >= oh || ox < 0 || ox >= ow) continue;
+                    add_tap(f, x + at3(iy, ix, 0, f->w, f->c_in), weight, ky, kx, y + at3(oy, ox, 0, ow, f->c_out));
                 }
 }
 

@@ -6,6 +6,7 @@
  *   line     The input as one sequence of rows with zeros where padding is read. A signal [T][C] is a line as it stands;
  *            of an image [h][w][C] the rows of pixels follow one another with pad_w zero pixels between them, so that
  *            tap (dy, dx) is an offset of dy * (w + pad_w) + dx for every pixel. Outputs at the zero pixels are not kept.
+ *            A tall image is laid out by columns instead: fewer zero pixels.
  *   block    What one task takes of the line, copied into its scratch with the zeros and the pre-activation. Layers
  *            without padding read their input in place.
  *   phase    A transposed convolution of stride s is s (s*s) convolutions, each giving every s-th output.
@@ -28,7 +29,18 @@ static int line_channels(const nn_node *n) { return n->in[0]->shape.c / n->u.con
 
 static bool is_image(const nn_conv_params *p) { return p->kernel_h > 1; }
 
-static int pitch(const nn_node *n) { return n->in[0]->shape.w + (is_image(&n->u.conv) ? n->u.conv.pad_w : 0); }
+/* The image goes into its line by columns. */
+static bool by_columns(const nn_node *n) {
+    const nn_shape in = n->in[0]->shape;
+    return is_image(&n->u.conv) && !n->u.conv.transposed && in.h > in.w;
+}
+
+/* Line rows from one row (or column) of the image to the next. */
+static int pitch(const nn_node *n) {
+    const nn_conv_params *p = &n->u.conv;
+    const nn_shape in = n->in[0]->shape;
+    return by_columns(n) ? in.h + p->pad_h : in.w + (is_image(p) ? p->pad_w : 0);
+}
 
 /* Floats from line row to line row. Rows a multiple of the cache's 4096-byte period apart would all fall into one of its
  * sets, so those are spread: the block is then always copied. */
@@ -37,12 +49,15 @@ static int line_row(const nn_node *n) {
     return width * step * (int)sizeof(float) % 4096 ? width : width + 16;
 }
 
-/* Offset of a tap in line rows. */
-static int tap_offset(const nn_conv_tap *t, int line_pitch) { return t->dy * line_pitch + t->dx; }
+/* Offset in line rows of a tap, or of one beside it that is merged with it. */
+static int tap_offset(const nn_node *n, const nn_conv_tap *t, int beside) {
+    const int dx = t->dx + beside;
+    return by_columns(n) ? dx * pitch(n) + t->dy : t->dy * pitch(n) + dx;
+}
 
 /* Line rows from the first one a phase's output reads to the last, that one not counted. */
-static int phase_span(const nn_conv_phase *phase, int line_pitch) {
-    return tap_offset(&phase->tap[phase->taps - 1], line_pitch) + phase->merged - 1 - tap_offset(&phase->tap[0], line_pitch);
+static int phase_span(const nn_node *n, const nn_conv_phase *phase) {
+    return tap_offset(n, &phase->tap[phase->taps - 1], phase->merged - 1) - tap_offset(n, &phase->tap[0], 0);
 }
 
 nn_code NN_KERNEL(conv, pack)(nn_node *n, nn_weights *w, nn_error *e) {
@@ -62,10 +77,10 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
     const nn_shape in = n->in[0]->shape;
     bool in_place = !p->pad_w && !p->pad_h && p->pre.kind == NN_STEP_COUNT && p->groups == 1 && !p->transposed &&
                     line_row(n) == line_channels(n);
-    int lines = p->transposed || is_image(p) ? in.h * pitch(n) : (int)nn_rows(n->shape);
+    int lines = p->transposed || is_image(p) ? (by_columns(n) ? in.w : in.h) * pitch(n) : (int)nn_rows(n->shape);
     int width = line_row(n), span = 0;
     for (int f = 0; f < k->phases; f++) {
-        int reach = phase_span(nn_conv_phase_at(k, f), pitch(n));
+        int reach = phase_span(n, nn_conv_phase_at(k, f));
         if (reach > span) span = reach;
     }
     int wanted = 4 * c->threads, panels = k->panels * p->groups * k->phases;
@@ -89,41 +104,40 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
     c->scratch_bytes = (rows * (size_t)width + NN_VW + NN_MR * NN_NR) * sizeof(float) + 128;
 }
 
-/* Copies `count` input rows from row `from`, channels first .. first+width-1, with the pre-activation. */
-static void copy_rows(const nn_call *c, int from, int count, int first, int width, float *to, int to_row) {
+/* Copies `count` input rows, every step-th from row `from`, channels first .. first+width-1, with the pre-activation. */
+static void copy_rows(const nn_call *c, int from, int step, int count, int first, int width, float *to, int to_row) {
     const nn_step *pre = &c->node->u.conv.pre;
-    const int channels = c->node->in[0]->shape.c;
-    const float *x = c->in[0] + (size_t)from * (size_t)channels + first;
+    const size_t channels = (size_t)c->node->in[0]->shape.c, x_row = channels * (size_t)step;
+    const float *x = c->in[0] + (size_t)from * channels + first;
     if (pre->kind == NN_STEP_COUNT) {
-        for (int r = 0; r < count; r++, x += channels, to += to_row) memcpy(to, x, (size_t)width * sizeof *to);
+        for (int r = 0; r < count; r++, x += x_row, to += to_row) memcpy(to, x, (size_t)width * sizeof *to);
         return;
     }
-    for (int r = 0; r < count; r++, x += channels, to += to_row) {
-        int i = 0;
-        for (; i + NN_VW <= width; i += NN_VW) nn_store(to + i, nn_step_unary(pre, nn_load(x + i)));
-        if (i < width) nn_store_part(to + i, nn_step_unary(pre, nn_load_part(x + i, width - i)), width - i);
-    }
+    for (int r = 0; r < count; r++, x += x_row, to += to_row)
+        for (int i = 0; i < width; i += NN_VW)
+            nn_store_most(to + i, nn_step_unary(pre, nn_load_most(x + i, width - i)), width - i);
 }
 
 /* Line rows from .. from+count-1, zeros where the line has no input. */
 static void fill_line(const nn_call *c, int from, int count, int first, int width, float *to, int to_row) {
     const nn_shape in = c->node->in[0]->shape;
-    const int line_pitch = (int)c->plan[PLAN_PITCH];
+    const bool columns = by_columns(c->node);
+    const int line_pitch = (int)c->plan[PLAN_PITCH], majors = columns ? in.w : in.h, minors = columns ? in.h : in.w;
     while (count > 0) {
-        int y = from >= 0 ? from / line_pitch : -1;
-        int x = from - y * line_pitch, n, source = -1;
-        if (y < 0)
-            n = -from;                                         /* before the first row */
-        else if (y >= in.h)
+        int major = from >= 0 ? from / line_pitch : -1;
+        int minor = from - major * line_pitch, n, source = -1;
+        if (major < 0)
+            n = -from;                                         /* before the first */
+        else if (major >= majors)
             n = count;
-        else if (x < in.w) {
-            n = in.w - x;
-            source = y * in.w + x;
+        else if (minor < minors) {
+            n = minors - minor;
+            source = columns ? minor * in.w + major : major * in.w + minor;
         } else
-            n = line_pitch - x;
+            n = line_pitch - minor;
         if (n > count) n = count;
         if (source >= 0)
-            copy_rows(c, source, n, first, width, to, to_row);
+            copy_rows(c, source, columns ? in.w : 1, n, first, width, to, to_row);
         else
             memset(to, 0, (size_t)n * (size_t)to_row * sizeof *to);
         to += (size_t)n * (size_t)to_row;
@@ -135,29 +149,30 @@ static void fill_line(const nn_call *c, int from, int count, int first, int widt
 /* The output rows of line rows from .. from+count-1 under a phase; -1 for those that are not kept. */
 static void output_rows(const nn_call *c, const nn_conv_phase *phase, int from, int count, ptrdiff_t *row) {
     const nn_conv_params *p = &c->node->u.conv;
-    const nn_shape in = c->node->in[0]->shape;
-    const int line_pitch = (int)c->plan[PLAN_PITCH];
+    const nn_shape in = c->node->in[0]->shape, out = c->node->shape;
+    const int line_pitch = (int)c->plan[PLAN_PITCH], step = p->transposed ? p->stride : 1;
     if (!is_image(p)) {
-        const int step = p->transposed ? p->stride : 1;
         for (int i = 0; i < count; i++) row[i] = (ptrdiff_t)(from + i) * step + phase->x;
         return;
     }
-    const int step = p->transposed ? p->stride : 1;
-    for (int i = 0, y = from / line_pitch, x = from % line_pitch; i < count; i++) {
-        row[i] = x < in.w ? (ptrdiff_t)(y * step + phase->y) * c->node->shape.w + x * step + phase->x : -1;
-        if (++x == line_pitch) x = 0, y++;
+    const bool columns = by_columns(c->node);
+    const int minors = columns ? in.h : in.w;
+    for (int i = 0, major = from / line_pitch, minor = from % line_pitch; i < count; i++) {
+        const int y = columns ? minor : major, x = columns ? major : minor;
+        row[i] = minor < minors ? (ptrdiff_t)(y * step + phase->y) * out.w + x * step + phase->x : -1;
+        if (++minor == line_pitch) minor = 0, major++;
     }
 }
 
-/* Where the taps of a phase lie in a line whose rows of `width` floats are `row` floats apart: taps side by side are one
- * segment where the rows are. */
-static void set_segments(nn_rows_of *a, const nn_conv_phase *phase, ptrdiff_t *segment, int line_pitch, int width, int row) {
-    const int low = tap_offset(&phase->tap[0], line_pitch), split = row == width ? 1 : phase->merged;
+/* Where the taps of a phase lie in a line whose rows of `width` floats are `row` floats apart: merged taps are one
+ * segment where the line has them side by side without a gap. */
+static void set_segments(nn_rows_of *a, const nn_node *n, const nn_conv_phase *phase, ptrdiff_t *segment, int width, int row) {
+    const int low = tap_offset(n, &phase->tap[0], 0), split = row == width && !by_columns(n) ? 1 : phase->merged;
     a->segments = 0;
     a->length = width * phase->merged / split;
     for (int s = 0; s < phase->taps; s++)
         for (int i = 0; i < split; i++)
-            segment[a->segments++] = (ptrdiff_t)(tap_offset(&phase->tap[s], line_pitch) - low + i) * row;
+            segment[a->segments++] = (ptrdiff_t)(tap_offset(n, &phase->tap[s], i) - low) * row;
 }
 
 void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) {
@@ -183,14 +198,14 @@ void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) 
     if (c->plan[PLAN_IN_PLACE]) {
         a.row = (ptrdiff_t)step * width;
         a.x = c->in[0] + (ptrdiff_t)from * a.row;
-        set_segments(&a, phase, segment, (int)c->plan[PLAN_PITCH], width, width);
+        set_segments(&a, n, phase, segment, width, width);
     } else {
-        const int row = line_row(n), low = tap_offset(&phase->tap[0], (int)c->plan[PLAN_PITCH]);
-        const int span = phase_span(phase, (int)c->plan[PLAN_PITCH]);
+        const int row = line_row(n), low = tap_offset(n, &phase->tap[0], 0);
+        const int span = phase_span(n, phase);
         fill_line(c, from * step + low, (count - 1) * step + span + 1, group * width, width, line, row);
         a.row = (ptrdiff_t)step * row;
         a.x = line;
-        set_segments(&a, phase, segment, (int)c->plan[PLAN_PITCH], width, row);
+        set_segments(&a, n, phase, segment, width, row);
     }
     const int out_channels = n->shape.c / p->groups;
     for (int panel = k->panels * part / parts; panel < k->panels * (part + 1) / parts; panel++) {

@@ -24,42 +24,46 @@
 enum { TOOM_BYTES = 448 * 1024 };        /* transformed input of a block: stays in L2 beside a panel's weights */
 enum { TOOM_BLOCK, TOOM_BLOCKS, TOOM_PARTS, TOOM_ROW_TILES, TOOM_RUN_ROWS, TOOM_RUNS };
 
-static const float toom_b3[6][6] = {{0.2197265625f, 0, -0.66015625f, 0, 0.25f, 0},
-                                    {0, -0.3515625f, -0.5625f, 0.15625f, 0.25f, 0},
-                                    {0, 0.3515625f, -0.5625f, -0.15625f, 0.25f, 0},
-                                    {0, -0.29296875f, -0.1953125f, 0.75f, 0.5f, 0},
-                                    {0, 0.29296875f, -0.1953125f, -0.75f, 0.5f, 0},
-                                    {0, 0.2197265625f, 0, -0.66015625f, 0, 0.25f}};
-static const float toom_a3[NN_TOOM_TILE][6] = {{1, 1, 1, 1, 1, 0},
-                                               {0, 0.625f, -0.625f, 1.5f, -1.5f, 0},
-                                               {0, 0.390625f, 0.390625f, 2.25f, 2.25f, 0},
-                                               {0, 0.244140625f, -0.244140625f, 3.375f, -3.375f, 1}};
-static const float toom_b4[7][7] = {{-0.25f, 0.5f, 0.3125f, -0.625f, -0.0625f, 0.125f, 0},
-                                    {0, 0.5f, -0.5f, -1.125f, 0.125f, 0.25f, 0},
-                                    {0, -0.25f, 0.75f, -0.4375f, -0.1875f, 0.125f, 0},
-                                    {0, 0.25f, -0.375f, -0.5f, 0.375f, 0.25f, 0},
-                                    {0, -0.25f, 0.625f, 0, -0.625f, 0.25f, 0},
-                                    {0, 0.5f, 0, -0.625f, 0, 0.125f, 0},
-                                    {0, -0.25f, 0.5f, 0.3125f, -0.625f, -0.0625f, 0.125f}};
-static const float toom_a4[NN_TOOM_TILE][7] = {{1, 1, 1, 1, 1, 1, 0},
-                                               {0, 1, -1, 2, -2, 0.5f, 0},
-                                               {0, 1, 1, 4, 4, 0.25f, 0},
-                                               {0, 1, -1, 8, -8, 0.125f, 1}};
+/* ---- the transforms of one vector of channels ----
+ *
+ * Points +p and -p share their even and odd parts, so each pair costs little more than one of them. */
 
-/* ---- the transforms of one vector of channels ---- */
+/* u = B x for 3 taps: rows 0 and inf, then the pairs +-5/8 and +-3/2. */
+NN_TILE_INLINE void toom_b3(const nn_v *x, nn_v *u) {
+    const nn_v even1 = x[4] * 0.25f - x[2] * 0.5625f, odd1 = x[3] * 0.15625f - x[1] * 0.3515625f;
+    const nn_v even2 = x[4] * 0.5f - x[2] * 0.1953125f, odd2 = x[3] * 0.75f - x[1] * 0.29296875f;
+    u[0] = x[0] * 0.2197265625f - x[2] * 0.66015625f + x[4] * 0.25f;
+    u[1] = even1 + odd1;
+    u[2] = even1 - odd1;
+    u[3] = even2 + odd2;
+    u[4] = even2 - odd2;
+    u[5] = x[1] * 0.2197265625f - x[3] * 0.66015625f + x[5] * 0.25f;
+}
+NN_TILE_INLINE void toom_a3(const nn_v *x, nn_v *y) {
+    const nn_v even1 = x[1] + x[2], odd1 = x[1] - x[2], even2 = x[3] + x[4], odd2 = x[3] - x[4];
+    y[0] = x[0] + even1 + even2;
+    y[1] = odd1 * 0.625f + odd2 * 1.5f;
+    y[2] = even1 * 0.390625f + even2 * 2.25f;
+    y[3] = x[5] + odd1 * 0.244140625f + odd2 * 3.375f;
+}
 
-/* The matrices are constants, so the unrolled loops keep only the terms that are not zero. */
-#define TOOM_PRODUCT(rows, columns, matrix, in, out)                                                                \
-    _Pragma("GCC unroll 8") for (int i = 0; i < (rows); i++) {                                                      \
-        nn_v sum = {0};                                                                                             \
-        int terms = 0;                                                                                              \
-        _Pragma("GCC unroll 8") for (int j = 0; j < (columns); j++) {                                               \
-            if (matrix[i][j] == 0) continue;                                                                        \
-            const nn_v term = matrix[i][j] == 1 ? in[j] : in[j] * matrix[i][j];                                     \
-            sum = terms++ ? sum + term : term;                                                                      \
-        }                                                                                                           \
-        out[i] = sum;                                                                                               \
-    }
+/* The same for pieces of 4 taps: rows 0, the pairs +-1 and +-2 (which 1/2 keeps from being symmetric), 1/2 and inf. */
+NN_TILE_INLINE void toom_b4(const nn_v *x, nn_v *u) {
+    u[0] = x[1] * 0.5f - x[0] * 0.25f + x[2] * 0.3125f - x[3] * 0.625f - x[4] * 0.0625f + x[5] * 0.125f;
+    u[1] = x[1] * 0.5f - x[2] * 0.5f - x[3] * 1.125f + x[4] * 0.125f + x[5] * 0.25f;
+    u[2] = x[2] * 0.75f - x[1] * 0.25f - x[3] * 0.4375f - x[4] * 0.1875f + x[5] * 0.125f;
+    u[3] = x[1] * 0.25f - x[2] * 0.375f - x[3] * 0.5f + x[4] * 0.375f + x[5] * 0.25f;
+    u[4] = x[2] * 0.625f - x[1] * 0.25f - x[4] * 0.625f + x[5] * 0.25f;
+    u[5] = x[1] * 0.5f - x[3] * 0.625f + x[5] * 0.125f;
+    u[6] = x[2] * 0.5f - x[1] * 0.25f + x[3] * 0.3125f - x[4] * 0.625f - x[5] * 0.0625f + x[6] * 0.125f;
+}
+NN_TILE_INLINE void toom_a4(const nn_v *x, nn_v *y) {
+    const nn_v even1 = x[1] + x[2], odd1 = x[1] - x[2], even2 = x[3] + x[4], odd2 = x[3] - x[4];
+    y[0] = x[0] + even1 + even2 + x[5];
+    y[1] = odd1 + odd2 * 2.0f + x[5] * 0.5f;
+    y[2] = even1 + even2 * 4.0f + x[5] * 0.25f;
+    y[3] = odd1 + odd2 * 8.0f + x[5] * 0.125f + x[6];
+}
 
 /* Input rows row[0..points-1] (channels at from) -> transformed rows, `plane` floats apart. */
 NN_TILE_INLINE void toom_in(const float *const *row, int channels, float slope, int points, float *to, ptrdiff_t plane) {
@@ -70,44 +74,46 @@ NN_TILE_INLINE void toom_in(const float *const *row, int channels, float slope, 
             const nn_v v = nn_load(row[j] + c);
             x[j] = slope == 1 ? v : nn_select(v < 0.0f, v * slope, v);
         }
-        if (points == 6) {
-            TOOM_PRODUCT(6, 6, toom_b3, x, u)
-        } else {
-            TOOM_PRODUCT(7, 7, toom_b4, x, u)
-        }
+        if (points == 6)
+            toom_b3(x, u);
+        else
+            toom_b4(x, u);
 #pragma GCC unroll 8
         for (int j = 0; j < points; j++) nn_store(to + j * plane + c, u[j]);
     }
 }
+typedef void toom_input(const float *const *row, int channels, float slope, float *to, ptrdiff_t plane);
 static void toom_in3(const float *const *row, int channels, float slope, float *to, ptrdiff_t plane) {
-    if (slope == 1)
-        toom_in(row, channels, 1, 6, to, plane);
-    else
-        toom_in(row, channels, slope, 6, to, plane);
+    (void)slope;
+    toom_in(row, channels, 1, 6, to, plane);
+}
+static void toom_in3_leaky(const float *const *row, int channels, float slope, float *to, ptrdiff_t plane) {
+    toom_in(row, channels, slope, 6, to, plane);
 }
 static void toom_in4(const float *const *row, int channels, float slope, float *to, ptrdiff_t plane) {
-    if (slope == 1)
-        toom_in(row, channels, 1, 7, to, plane);
-    else
-        toom_in(row, channels, slope, 7, to, plane);
+    (void)slope;
+    toom_in(row, channels, 1, 7, to, plane);
+}
+static void toom_in4_leaky(const float *const *row, int channels, float slope, float *to, ptrdiff_t plane) {
+    toom_in(row, channels, slope, 7, to, plane);
 }
 
-/* Products m [points][NN_MR][NN_NR] -> outputs y [4*rows][NN_NR] plus bias [NN_NR]. */
-NN_TILE_INLINE void toom_out(const float *m, int rows, int points, const float *bias, float *y) {
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < 2; v++) {
+/* Products m [points][NN_MR][NN_NR] -> outputs y [4*rows][NN_NR] plus bias, for `vectors` vectors of columns. */
+NN_TILE_INLINE void toom_out(const float *m, int rows, int vectors, int points, const float *bias, float *y) {
+    for (int v = 0; v < vectors; v++) {
+        const nn_v b = nn_load(bias + v * NN_VW);
+        for (int r = 0; r < rows; r++) {
             nn_v x[NN_TOOM_POINTS], u[NN_TOOM_TILE];
 #pragma GCC unroll 8
             for (int j = 0; j < points; j++) x[j] = nn_load(m + (j * NN_MR + r) * NN_NR + v * NN_VW);
-            if (points == 6) {
-                TOOM_PRODUCT(NN_TOOM_TILE, 6, toom_a3, x, u)
-            } else {
-                TOOM_PRODUCT(NN_TOOM_TILE, 7, toom_a4, x, u)
-            }
-            const nn_v b = nn_load(bias + v * NN_VW);
+            if (points == 6)
+                toom_a3(x, u);
+            else
+                toom_a4(x, u);
 #pragma GCC unroll 4
             for (int j = 0; j < NN_TOOM_TILE; j++) nn_store(y + (r * NN_TOOM_TILE + j) * NN_NR + v * NN_VW, u[j] + b);
         }
+    }
 }
 
 /* ---- setup and run ---- */
@@ -162,6 +168,8 @@ static void toom_transform_block(const nn_call *c, int block, float *v, ptrdiff_
     const nn_toom_pack *k = n->blob[0];
     const nn_shape in = n->in[0]->shape;
     const float slope = p->pre.kind == NN_STEP_LEAKY_RELU ? p->pre.value : p->pre.kind == NN_STEP_RELU ? 0 : 1;
+    toom_input *const transform = k->points == 6 ? (slope == 1 ? toom_in3 : toom_in3_leaky)
+                                                 : (slope == 1 ? toom_in4 : toom_in4_leaky);
     memset(zeros, 0, (size_t)in.c * sizeof *zeros);
     for (int run = 0; run < c->plan[TOOM_RUNS]; run++)
         for (int i = 0; i < c->plan[TOOM_RUN_ROWS]; i++, v += in.c) {
@@ -170,11 +178,12 @@ static void toom_transform_block(const nn_call *c, int block, float *v, ptrdiff_
             toom_place(c, block, run, i, &y, &x);
             y -= p->pad_h;
             x -= p->pad_w;
-            for (int j = 0; j < k->points; j++, x += p->dilation) {
-                const bool inside = y >= 0 && y < in.h && x >= 0 && x < in.w;
-                row[j] = inside ? c->in[0] + ((size_t)y * (size_t)in.w + (size_t)x) * (size_t)in.c : zeros;
-            }
-            (k->points == 6 ? toom_in3 : toom_in4)(row, in.c, slope, v, plane);
+            const bool row_inside = y >= 0 && y < in.h;
+            const float *from = c->in[0] + ((ptrdiff_t)y * in.w + x) * in.c;
+            const ptrdiff_t step = (ptrdiff_t)p->dilation * in.c;
+            for (int j = 0; j < k->points; j++, x += p->dilation, from += step)
+                row[j] = row_inside && x >= 0 && x < in.w ? from : zeros;
+            transform(row, in.c, slope, v, plane);
         }
 }
 
@@ -207,21 +216,22 @@ static void toom_run(const nn_call *c, int task, void *scratch) {
     ptrdiff_t segment[16];
     for (int s = 0; s < k->segments; s++) segment[s] = (ptrdiff_t)s * row_tiles * channels;
     nn_rows_of a = {.row = channels, .segment = segment, .segments = k->segments, .length = k->pieces * channels};
+    const int vectors = k->columns / NN_VW;
     const size_t point_floats = k->panel_floats / (size_t)k->points;
     for (int panel = k->panels * part / parts; panel < k->panels * (part + 1) / parts; panel++) {
-        const int channel = panel * NN_NR, count = nn_least(NN_NR, n->shape.c - channel);
+        const int channel = panel * k->columns, count = nn_least(k->columns, n->shape.c - channel);
         for (int run = 0; run < runs; run++)
             for (int i = 0; i < length; i += NN_MR) {
                 const int rows = nn_least(NN_MR, length - i);
                 for (int q = 0; q < k->points; q++) {
                     a.x = v + q * plane + (ptrdiff_t)(run * run_rows + i) * channels;
-                    nn_tile_product(a, nn_toom_panel(k, panel, q, point_floats), m + q * NN_MR * NN_NR, NN_NR, rows, 2);
+                    nn_tile_product(a, nn_toom_panel(k, panel, q, point_floats), m + q * NN_MR * NN_NR, NN_NR, rows, vectors);
                 }
                 ptrdiff_t row[NN_MR * NN_TOOM_TILE];
                 if (k->points == 6)
-                    toom_out(m, rows, 6, nn_toom_bias(k) + channel, y);
+                    toom_out(m, rows, vectors, 6, nn_toom_bias(k) + channel, y);
                 else
-                    toom_out(m, rows, 7, nn_toom_bias(k) + channel, y);
+                    toom_out(m, rows, vectors, 7, nn_toom_bias(k) + channel, y);
                 toom_rows(c, block, run, i, rows, row);
                 nn_steps_apply(c, y, NN_NR, row, rows * NN_TOOM_TILE, channel, count);
                 nn_tile_store(c, y, NN_NR, row, rows * NN_TOOM_TILE, channel, count);

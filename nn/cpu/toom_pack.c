@@ -28,7 +28,7 @@ bool nn_toom_suits(const nn_node *n, int vector) {
     if (p->transposed || p->stride != 1 || p->groups != 1 || p->drop_last || p->kernel_w < 3 || p->kernel_w > 16) return false;
     if (p->pre.kind != NN_STEP_COUNT && p->pre.kind != NN_STEP_RELU && p->pre.kind != NN_STEP_LEAKY_RELU) return false;
     if (image && (p->kernel_w != 3 || c_in * c_out > 128 * 256)) return false;
-    return c_in % vector == 0 && c_in >= 2 * vector && c_out >= 2 * vector;
+    return c_in % vector == 0 && c_out >= vector;
 }
 
 /* What tap j counts at a point: U_i = sum_j matrix[i][j] g_j. */
@@ -66,11 +66,12 @@ static void pack_panel(const nn_conv_folded *s, const form *f, const nn_toom_pac
 static nn_code pack_all(const nn_conv_folded *s, nn_weights *w, int vector, const char *key, nn_error *e) {
     const nn_conv_params *p = &s->node->u.conv;
     const form *f = form_of(s->node);
-    int columns = 2 * vector;
+    int columns = s->c_out <= vector ? vector : 2 * vector;
     nn_toom_pack head = {.points = f->points,
                          .pieces = (p->kernel_w + f->taps - 1) / f->taps,
                          .segments = p->kernel_h,
-                         .panels = (s->c_out + columns - 1) / columns};
+                         .panels = (s->c_out + columns - 1) / columns,
+                         .columns = columns};
     size_t lines = 1 + (size_t)head.segments * (size_t)head.pieces * (size_t)s->c_in, bias = (size_t)(head.panels * columns);
     head.panel_floats = lines * (size_t)columns * (size_t)head.points;
     head.bias_at = (sizeof head + 63) & ~(size_t)63;

@@ -10,8 +10,8 @@ enum { NN_TOOM_TILE = 4, NN_TOOM_POINTS = 7 };   /* outputs of a tile; points, a
 typedef struct nn_toom_pack {
     int points, pieces;           /* 6 points for 3 taps, 7 for pieces of 4 taps each */
     int segments;                 /* kernel rows: 1 for signals */
-    int panels;
-    size_t panel_floats, bias_at, floats_at;   /* in bytes from the blob's start: bias [panels*2*vector], panels */
+    int panels, columns;          /* panels of one or two vectors of output channels */
+    size_t panel_floats, bias_at, floats_at;   /* in bytes from the blob's start: bias [panels*columns], panels */
 } nn_toom_pack;
 
 static inline const float *nn_toom_bias(const nn_toom_pack *k) {
