@@ -199,6 +199,7 @@ install: all $(BUILD)/librvc.so
 	install -m 644 rvc/rvc.h $(inc)/rvc.h
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|; s|@MODULES@|$(modules)|' rvc/rvc.pc.in > $(lib)/pkgconfig/rvc.pc
 	install -m 644 README.md LICENSE docs/* $(doc)
+	[ -n '$(DESTDIR)' ] || ldconfig 2>/dev/null || true
 	echo "installed in $(DESTDIR)$(PREFIX)"
 
 uninstall:

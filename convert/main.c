@@ -4,6 +4,7 @@
 #include "convert.h"
 
 #include <stdlib.h>
+#include <malloc.h>
 #include <string.h>
 #include <unistd.h>
 #include "../nn/nn.h"
@@ -43,6 +44,8 @@ typedef struct subcommand {
 static const subcommand subcommands[] = {
     {"convert", convert_batch_main, "INPUT... -o OUT -m VOICE      files and folders in another voice"},
     {"pitch", convert_pitch_main, "INPUT -o F0.csv               the pitch of a recording"},
+    {"import", rvc_import_main,
+     "CHECKPOINT -o MODEL.npz       .pth, .pt, .safetensors, a Transformers folder"},
     {"info", rvc_info_main, "FILE...                       what a model or index is"},
     {"verify", rvc_verify_main, "REFERENCE.npz -m VOICE        compares every stage with recorded tensors"},
     {"synthesize", rvc_synthesize_main, "MANIFEST.tsv -o MODEL.npz     a synthetic checkpoint, for tests"},
@@ -78,6 +81,9 @@ static int unknown(const char *name) {
 }
 
 int main(int argc, char **argv) {
+    /* Loading allocates and frees hundreds of megabytes in turns: blocks this large go back to the system at once,
+     * instead of leaving holes between the ones that stay. */
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
     if (argc < 2) return help(stderr, CONVERT_WRONG_USAGE);
     const char *name = argv[1];
     if (strcmp(name, "--version") == 0) return puts("rvc " RVC_VERSION), CONVERT_DONE;

@@ -45,20 +45,25 @@ static rvc_status places_list(places *p, const char *models, rvc_error *e) {
     return fine ? RVC_OK : convert_fail(e, RVC_ERROR_MEMORY, "out of memory");
 }
 
-/* A file that is there, is a file, and may be read. Says what is wrong with `path` as "path: reason". */
-static rvc_status check_file(const char *path, const char *what, rvc_error *e) {
+/* A file that is there, is a file (or, as Transformers keeps its models, a folder), and may be read. Says
+ * what is wrong with `path` as "path: reason". */
+static rvc_status check_file(const char *path, bool may_be_folder, const char *what, rvc_error *e) {
     struct stat st;
     if (stat(path, &st) != 0 || access(path, R_OK) != 0)
         return convert_fail(e, RVC_ERROR_FILE, "%s: %s (%s)", path, strerror(errno), what);
-    if (!S_ISREG(st.st_mode)) return convert_fail(e, RVC_ERROR_FILE, "%s: not a file (%s)", path, what);
+    if (!S_ISREG(st.st_mode) && !(may_be_folder && S_ISDIR(st.st_mode)))
+        return convert_fail(e, RVC_ERROR_FILE, "%s: not a file (%s)", path, what);
     return RVC_OK;
 }
 
-/* The first place that has `name`; *found stays NULL where none has. */
+/* The first place that has a network of that name, as imported or as published; *found stays NULL where none
+ * has. */
 static rvc_status look_for(const places *p, const char *name, char **found, rvc_error *e) {
-    for (int i = 0; i < p->count; i++) {
+    static const char *const endings[] = {".npz", ".pt", ".safetensors"};
+    enum { ENDINGS = sizeof endings / sizeof *endings };
+    for (int i = 0; i < p->count * ENDINGS; i++) {
         struct stat st;
-        char *path = convert_path_join(p->folder[i], name);
+        char *path = convert_text("%s/%s%s", p->folder[i / ENDINGS], name, endings[i % ENDINGS]);
         if (!path) return convert_fail(e, RVC_ERROR_MEMORY, "out of memory");
         if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
             *found = path;
@@ -70,10 +75,10 @@ static rvc_status look_for(const places *p, const char *name, char **found, rvc_
 }
 
 typedef struct network {
-    const char *name, *option, *source;
+    const char *name, *option, *size;
 } network;
-static const network hubert = {"hubert_base.npz", "--hubert", "hubert_base.pt (189,507,909 bytes)"};
-static const network rmvpe = {"rmvpe.npz", "--rmvpe", "rmvpe.pt (181,189,687 bytes)"};
+static const network hubert = {"hubert_base", "--hubert", "189,507,909 bytes"};
+static const network rmvpe = {"rmvpe", "--rmvpe", "181,189,687 bytes"};
 
 static rvc_status not_found(const network *n, const places *p, rvc_error *e) {
     char list[512] = "";
@@ -81,18 +86,18 @@ static rvc_status not_found(const network *n, const places *p, rvc_error *e) {
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", p->folder[i]);
     }
-    return convert_fail(
-        e, RVC_ERROR_FILE,
-        "%s is not there: get it (the tensors of %s), put it in a models folder or name it with %s FILE; "
-        "looked in %s",
-        n->name, n->source, n->option, list);
+    return convert_fail(e, RVC_ERROR_FILE,
+                        "neither %s.pt nor %s.npz is there: get %s.pt (%s), put it in a models folder or "
+                        "name it with %s FILE; "
+                        "looked in %s",
+                        n->name, n->name, n->name, n->size, n->option, list);
 }
 
 /* The file given by option, or the one in the first place that has it; may leave *path NULL. */
 static rvc_status find_network(const network *n, const char *given, const places *p, char **path,
                                rvc_error *e) {
     if (!given) return look_for(p, n->name, path, e);
-    if (check_file(given, n->option, e)) return e->status;
+    if (check_file(given, true, n->option, e)) return e->status;
     *path = convert_text("%s", given);
     return *path ? RVC_OK : convert_fail(e, RVC_ERROR_MEMORY, "out of memory");
 }
@@ -119,8 +124,8 @@ rvc_status convert_models_open(convert_models *m, const convert_settings *s, con
     places p = {0};
     *m = (convert_models){0};
     bool voice = command == CONVERT_CONVERT;
-    if (voice && check_file(s->model, "--model", e)) return e->status;
-    if (s->index && check_file(s->index, "--index", e)) return e->status;
+    if (voice && check_file(s->model, false, "--model", e)) return e->status;
+    if (s->index && check_file(s->index, false, "--index", e)) return e->status;
     rvc_status status = places_list(&p, s->models, e);
     if (!status && voice) status = find_network(&hubert, s->hubert, &p, &m->hubert, e);
     if (!status && voice && !m->hubert) status = not_found(&hubert, &p, e);

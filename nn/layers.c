@@ -20,8 +20,9 @@ static const nn_weight *conv_weight(nn_graph *g, const char *name) {
         const nn_weight *t = nn_weights_peek(g->weights, full);
         if (t) return t;
     }
-    nn_graph_fail(g, name, "tensor \"%s.weight\" is missing; this is not the checkpoint it is used as, or it is damaged",
-                  name);
+    const char *part = nn_has(g, nn_name(g, "%s.weight_g", name)) ? "weight_v" : "weight";
+    nn_graph_fail(g, name, "tensor \"%s.%s\" is missing; this is not the checkpoint it is used as, or it is damaged",
+                  name, part);
     return NULL;
 }
 
@@ -201,7 +202,7 @@ nn_tensor nn_batch_norm(nn_graph *g, nn_tensor x, const char *name) {
 
 nn_tensor nn_layer_norm(nn_graph *g, nn_tensor x, const char *name) {
     static const char *const torch[] = {"weight", "bias"}, *const vits[] = {"gamma", "beta"};
-    bool gamma = g && nn_has(g, nn_name(g, "%s.gamma", name));
+    bool gamma = g && (nn_has(g, nn_name(g, "%s.gamma", name)) || nn_has(g, nn_name(g, "%s.beta", name)));
     if (!check_vectors(g, x, name, 2, gamma ? vits : torch)) return NULL;
     return nn_node_new(g, NN_OP_layer_norm, name, x->shape, 1, &x);
 }

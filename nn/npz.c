@@ -11,21 +11,21 @@
 #include "npz.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <zip.h>
 
+#include "archive_format.h"
 #include "names.h"
+#include "zip_member.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are copied as they lie in the file");
 
 enum {
     MAX_HEADER = 1 << 16, /* of a .npy dict; numpy's are 118 bytes */
     MAX_TEXT = 1 << 24,   /* of a text member */
-    DEFLATE_RATIO = 1032, /* a deflate stream unpacks to at most this many times its size */
     PIECE = 1 << 14,      /* elements converted at a time */
 };
 
@@ -131,6 +131,11 @@ const char *npz_dtype_name(npz_dtype t) {
 }
 const char *npz_dtype_descr(npz_dtype t) {
     return dtypes[t].descr;
+}
+
+bool npz_to_f32(npz_dtype t, float *dst, const void *src, size_t count) {
+    if (dtypes[t].to_f32) dtypes[t].to_f32(dst, src, count);
+    return dtypes[t].to_f32 != NULL;
 }
 
 /* The dtype a header's descr names, or -1. Both marks are taken where byte order means nothing: numpy writes
@@ -244,9 +249,8 @@ static nn_code parse_dict(npz_array *a, const char *text, size_t length, const c
     return NN_OK;
 }
 
-/* count and bytes from the shape; false where they overflow. Zero dimensions do not hide an absurd one beside
- * them. */
-static bool size_array(npz_array *a) {
+/* Zero dimensions do not hide an absurd one beside them. */
+bool npz_array_measure(npz_array *a) {
     uint64_t size = dtypes[a->dtype].size;
     bool empty = false;
     for (int i = 0; i < a->rank; i++) {
@@ -261,53 +265,14 @@ static bool size_array(npz_array *a) {
 
 /* ---- members ------------------------------------------------------------------------------------------- */
 
-/* Exactly n bytes of f; false at an error or an early end. */
-static bool read_exactly(zip_file_t *f, void *dst, uint64_t n) {
-    char *p = dst;
-    while (n > 0) {
-        zip_int64_t got = zip_fread(f, p, n);
-        if (got <= 0) return false;
-        p += got;
-        n -= (uint64_t)got;
-    }
-    return true;
-}
-
-static nn_code fail_member(const npz *z, const char *name, zip_file_t *f, nn_error *e) {
-    zip_error_t *ze = f ? zip_file_get_error(f) : zip_get_error(z->zip);
-    const char *why = zip_error_code_zip(ze) ? zip_error_strerror(ze) : "it ends early";
-    return nn_fail(e, NN_ERROR_FORMAT,
-                   "%s: member \"%s\" cannot be read (%s); the file is damaged, get it again", z->path, name,
-                   why);
-}
-
-/* Refuses sizes the file cannot hold, before anything is allocated from them. */
-static nn_code check_member(const npz *z, const zip_stat_t *st, nn_error *e) {
-    const zip_uint64_t need =
-        ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
-    if ((st->valid & need) != need || st->encryption_method != ZIP_EM_NONE ||
-        (st->comp_method != ZIP_CM_STORE && st->comp_method != ZIP_CM_DEFLATE))
-        return nn_fail(e, NN_ERROR_FORMAT,
-                       "%s: member \"%s\" is neither stored nor deflated; save the file with numpy", z->path,
-                       st->name);
-    bool fits = st->comp_size <= z->file_size &&
-                (st->comp_method == ZIP_CM_STORE ? st->size == st->comp_size
-                                                 : st->size / DEFLATE_RATIO <= st->comp_size);
-    if (!fits)
-        return nn_fail(e, NN_ERROR_FORMAT,
-                       "%s: member \"%s\" claims %llu bytes, more than the file can hold; it is damaged",
-                       z->path, st->name, (unsigned long long)st->size);
-    return NN_OK;
-}
-
 /* Reads the .npy preamble and dict of an open member into a and m->data. `size` is the member's. */
 static nn_code read_header(const npz *z, zip_file_t *f, uint64_t size, npz_array *a, member *m, nn_error *e) {
     unsigned char head[12];
-    if (size < 10 || !read_exactly(f, head, 8) || memcmp(head, "\x93NUMPY", 6) != 0 || head[6] < 1 ||
+    if (size < 10 || !zip_member_read(f, head, 8) || memcmp(head, "\x93NUMPY", 6) != 0 || head[6] < 1 ||
         head[6] > 3)
         return nn_fail(e, NN_ERROR_FORMAT, "%s: member \"%s.npy\" is not a NumPy array", z->path, a->name);
     uint64_t width = head[6] == 1 ? 2 : 4;
-    if (!read_exactly(f, head + 8, width)) return fail_member(z, a->name, f, e);
+    if (!zip_member_read(f, head + 8, width)) return zip_member_fail(z->path, z->zip, a->name, f, e);
     uint32_t length = head[8] | (uint32_t)head[9] << 8;
     if (width == 4) length |= (uint32_t)head[10] << 16 | (uint32_t)head[11] << 24;
     m->data = 8 + width + length;
@@ -316,11 +281,11 @@ static nn_code read_header(const npz *z, zip_file_t *f, uint64_t size, npz_array
                        z->path, a->name);
     char *text = malloc((size_t)length + 1);
     if (!text) return nn_fail_memory(e, "an array header");
-    nn_code code = read_exactly(f, text, length) ? parse_dict(a, text, length, z->path, e)
-                                                 : fail_member(z, a->name, f, e);
+    nn_code code = zip_member_read(f, text, length) ? parse_dict(a, text, length, z->path, e)
+                                                    : zip_member_fail(z->path, z->zip, a->name, f, e);
     free(text);
     if (code) return code;
-    if (!size_array(a))
+    if (!npz_array_measure(a))
         return nn_fail(e, NN_ERROR_FORMAT, "%s: array \"%s\" has an impossible shape; the file is damaged",
                        z->path, a->name);
     if (a->bytes != size - m->data)
@@ -335,10 +300,10 @@ static nn_code read_header(const npz *z, zip_file_t *f, uint64_t size, npz_array
 static nn_code add_member(npz *z, zip_uint64_t i, nn_error *e) {
     zip_stat_t st;
     if (zip_stat_index(z->zip, i, 0, &st) != 0 || !(st.valid & ZIP_STAT_NAME))
-        return fail_member(z, "?", NULL, e);
+        return zip_member_fail(z->path, z->zip, "?", NULL, e);
     size_t n = strlen(st.name);
     if (n < 4 || strcmp(st.name + n - 4, ".npy") != 0) return NN_OK;
-    nn_code code = check_member(z, &st, e);
+    nn_code code = zip_member_check(z->path, z->file_size, &st, e);
     if (code) return code;
 
     member *m = &z->member[z->count];
@@ -350,7 +315,7 @@ static nn_code add_member(npz *z, zip_uint64_t i, nn_error *e) {
     if (npz_find(z, a->name))
         return nn_fail(e, NN_ERROR_FORMAT, "%s: two arrays are named \"%s\"", z->path, a->name);
     zip_file_t *f = zip_fopen_index(z->zip, i, 0);
-    if (!f) return fail_member(z, st.name, NULL, e);
+    if (!f) return zip_member_fail(z->path, z->zip, st.name, NULL, e);
     code = read_header(z, f, st.size, a, m, e);
     zip_fclose(f);
     if (!code && !nn_names_add(&z->names, a->name, z->count - 1)) code = nn_fail_memory(e, "array names");
@@ -358,30 +323,6 @@ static nn_code add_member(npz *z, zip_uint64_t i, nn_error *e) {
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
-
-/* What the first bytes say a file is that libzip could not open, and what to do about it. */
-static const struct magic {
-    const char *bytes;
-    size_t length;
-    const char *meaning;
-} magics[] = {
-    {"PK\3\4", 4, "it is cut short or damaged; get it again"},
-    {"<", 1, "it is a web page, so the download went wrong; get it again"},
-    {"version https://git-lfs", 23, "it is a Git LFS pointer, not the data; fetch it with 'git lfs pull'"},
-    {"\x80", 1, "it looks like a PyTorch checkpoint; convert it with 'rvc import'"},
-    {"\x93NUMPY", 6, "it is a single NumPy array (.npy)"},
-};
-
-static nn_code fail_sniffed(const char *path, FILE *f, const char *otherwise, nn_error *e) {
-    char head[32];
-    size_t n = fread(head, 1, sizeof head, f), blank = 0;
-    while (blank < n && (head[blank] == ' ' || head[blank] == '\n' || head[blank] == '\r')) blank++;
-    for (size_t i = 0; i < sizeof magics / sizeof magics[0]; i++)
-        if (n - blank >= magics[i].length && memcmp(head + blank, magics[i].bytes, magics[i].length) == 0)
-            otherwise = magics[i].meaning;
-    if (n == 0) otherwise = "it is empty; get it again";
-    return nn_fail(e, NN_ERROR_FORMAT, "%s is not an .npz (zip) archive: %s", path, otherwise);
-}
 
 /* Opens the zip, or explains what the file is instead. */
 static nn_code open_zip(npz *z, nn_error *e) {
@@ -392,10 +333,13 @@ static nn_code open_zip(npz *z, nn_error *e) {
     int ze = 0;
     if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode))
         code = nn_fail(e, NN_ERROR_FILE, "%s is a folder or a device, not a file", z->path);
-    else if (st.st_size == 0 || !(z->zip = zip_open(z->path, ZIP_RDONLY, &ze)))
-        code = fail_sniffed(
-            z->path, f,
-            ze == ZIP_ER_MEMORY ? "out of memory" : "it holds something else; is it the right file?", e);
+    else if (st.st_size == 0 || !(z->zip = zip_open(z->path, ZIP_RDONLY, &ze))) {
+        char head[64];
+        size_t n = fread(head, 1, sizeof head, f);
+        code = ze == ZIP_ER_MEMORY ? nn_fail_memory(e, z->path)
+                                   : nn_sniff_fail(z->path, head, n, "an .npz (zip) archive",
+                                                   "it holds something else; is it the right file?", e);
+    }
     if (!code) z->file_size = (uint64_t)st.st_size;
     fclose(f);
     return code;
@@ -471,11 +415,11 @@ static zip_file_t *open_data(npz *z, const npz_array *a, nn_error *e) {
     bool ok = f != NULL;
     for (uint64_t left = m->data; ok && left > 0;) {
         uint64_t n = left < sizeof skipped ? left : sizeof skipped;
-        ok = read_exactly(f, skipped, n);
+        ok = zip_member_read(f, skipped, n);
         left -= n;
     }
     if (ok) return f;
-    fail_member(z, a->name, f, e);
+    zip_member_fail(z->path, z->zip, a->name, f, e);
     if (f) zip_fclose(f);
     return NULL;
 }
@@ -483,7 +427,8 @@ static zip_file_t *open_data(npz *z, const npz_array *a, nn_error *e) {
 /* Closes f after all of its data: libzip compares the CRC when a read meets the end. */
 static nn_code close_data(npz *z, const npz_array *a, zip_file_t *f, bool ok, nn_error *e) {
     char beyond;
-    nn_code code = ok && zip_fread(f, &beyond, 1) == 0 ? NN_OK : fail_member(z, a->name, f, e);
+    nn_code code =
+        ok && zip_fread(f, &beyond, 1) == 0 ? NN_OK : zip_member_fail(z->path, z->zip, a->name, f, e);
     zip_fclose(f);
     return code;
 }
@@ -491,7 +436,7 @@ static nn_code close_data(npz *z, const npz_array *a, zip_file_t *f, bool ok, nn
 nn_code npz_read(npz *z, const npz_array *a, void *dst, nn_error *e) {
     zip_file_t *f = open_data(z, a, e);
     if (!f) return NN_ERROR_FORMAT;
-    return close_data(z, a, f, read_exactly(f, dst, a->bytes), e);
+    return close_data(z, a, f, zip_member_read(f, dst, a->bytes), e);
 }
 
 nn_code npz_read_f32(npz *z, const npz_array *a, float *dst, nn_error *e) {
@@ -506,7 +451,7 @@ nn_code npz_read_f32(npz *z, const npz_array *a, float *dst, nn_error *e) {
     bool ok = f != NULL;
     for (uint64_t done = 0; ok && done < a->count;) {
         size_t n = a->count - done < PIECE ? (size_t)(a->count - done) : PIECE;
-        ok = read_exactly(f, piece, n * t->size);
+        ok = zip_member_read(f, piece, n * t->size);
         if (ok) t->to_f32(dst + done, piece, n);
         done += n;
     }
@@ -518,7 +463,7 @@ nn_code npz_read_text(npz *z, const char *name, char **out, nn_error *e) {
     *out = NULL;
     zip_stat_t st;
     if (zip_stat(z->zip, name, 0, &st) != 0) return NN_OK; /* absent */
-    nn_code code = check_member(z, &st, e);
+    nn_code code = zip_member_check(z->path, z->file_size, &st, e);
     if (code) return code;
     if (st.size > MAX_TEXT)
         return nn_fail(e, NN_ERROR_FORMAT, "%s: member \"%s\" is too long for a text (%llu bytes)", z->path,
@@ -527,8 +472,8 @@ nn_code npz_read_text(npz *z, const char *name, char **out, nn_error *e) {
     if (!text) return nn_fail_memory(e, name);
     zip_file_t *f = zip_fopen_index(z->zip, st.index, 0);
     char beyond;
-    if (!f || !read_exactly(f, text, st.size) || zip_fread(f, &beyond, 1) != 0)
-        code = fail_member(z, name, f, e);
+    if (!f || !zip_member_read(f, text, st.size) || zip_fread(f, &beyond, 1) != 0)
+        code = zip_member_fail(z->path, z->zip, name, f, e);
     else if (memchr(text, '\0', (size_t)st.size))
         code = nn_fail(e, NN_ERROR_FORMAT, "%s: member \"%s\" is not text", z->path, name);
     if (f) zip_fclose(f);

@@ -1,4 +1,4 @@
-/* npz.h - NumPy's archive of arrays: a zip of .npy members (stored or deflated), read and written through libzip.
+/* npz.h - NumPy's archive of arrays: a zip of .npy members (stored or deflated), read through libzip.
  *
  * Reading is strict: every header is checked against the member's size before anything is allocated from it;
  * Fortran order, object arrays and big-endian data are refused with a message that names file and member.
@@ -7,6 +7,7 @@
 #ifndef NN_NPZ_H
 #define NN_NPZ_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "error.h"
@@ -50,14 +51,20 @@ nn_code npz_read_text(npz *z, const char *member, char **out, nn_error *e);
 size_t npz_dtype_size(npz_dtype t);
 const char *npz_dtype_name(npz_dtype t);                  /* "float32", as numpy says it */
 const char *npz_dtype_descr(npz_dtype t);                 /* "<f4", as a .npy header says it */
+
+/* count and bytes from dtype and shape; false where they overflow, even beside an axis of length 0. */
+bool npz_array_measure(npz_array *a);
+
+/* count elements as float32 into dst; false where the dtype holds no real numbers (complex). src is aligned for it. */
+bool npz_to_f32(npz_dtype t, float *dst, const void *src, size_t count);
 void npz_f16_to_f32(float *dst, const uint16_t *src, size_t count);
 void npz_bf16_to_f32(float *dst, const uint16_t *src, size_t count);
 
-/* Writing: members' bytes go to a spool file PATH.part-XXXXXX beside `path` as they come, so no tensor stays in memory;
- * npz_finish has libzip put the archive together under another temporary name and rename it onto `path`, so a file
- * under its final name is always whole. Data is stored, not deflated: weights do not compress. Dates are fixed: the
- * same members give the same bytes. npz_finish and npz_abandon remove the spool and free the writer; npz_abandon(NULL)
- * is fine. A name given twice and an archive without members are NN_ERROR_ARGUMENT. */
+/* Writing: members go to a temporary file PATH.part-... beside `path` as they come, so no tensor stays in memory;
+ * npz_finish renames it onto `path`, so a file under its final name is always whole. Data is stored, not deflated: weights
+ * do not compress. Dates are fixed: the same members give the same bytes. npz_finish and npz_abandon free the writer and
+ * leave no temporary file; npz_abandon(NULL) is fine. A name given twice and an archive without members are
+ * NN_ERROR_ARGUMENT. */
 typedef struct npz_writer npz_writer;
 nn_code npz_create(npz_writer **out, const char *path, nn_error *e);
 nn_code npz_write(npz_writer *w, const char *name, npz_dtype dtype, int rank, const int64_t *shape,

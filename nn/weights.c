@@ -1,7 +1,7 @@
 /* weights.c - see weights.h.
  *
  * Invariant: the list of tensors does not change once a graph reads it, so finding needs no lock; whatever
- * does change (the zip's read position, `used`, the packed store) is touched under the mutex only. */
+ * does change (the archive's read position, `used`, the packed store) is touched under the mutex only. */
 #include "weights.h"
 
 #include <pthread.h>
@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "names.h"
-#include "npz.h"
+#include "strided.h"
 
-enum { ALIGNMENT = 64, MAX_CONFIG = 1 << 24 };
+enum { ALIGNMENT = 64 };
 
 _Static_assert((int)NN_WEIGHT_RANK == (int)NPZ_MAX_RANK, "shapes are copied");
 
@@ -21,13 +21,20 @@ typedef struct blob {
     void *data; /* owned */
 } blob;
 
+/* Where a weight lies in the file. */
+typedef struct origin {
+    const npz_array *stored;
+    nn_weight_transform transform;
+} origin;
+
 struct nn_weights {
     char *path, *config;
-    npz *file; /* NULL for sets made by nn_weights_new */
+    nn_archive *file; /* NULL for sets made by nn_weights_new */
     size_t count, capacity;
     nn_weight *weight; /* [count] */
-    float **data;      /* [count]: of added tensors, owned; NULL: in the file at the same index */
-    char **name;       /* [count]: of added tensors, owned; NULL: the file's */
+    float **data;      /* [count]: of added tensors, owned; NULL: in the file, at `from` */
+    char **name;       /* [count]: owned */
+    origin *from;      /* [count] */
     nn_names names;    /* tensor name -> index */
     blob *packed;      /* [packed_names.count] */
     size_t packed_capacity, packed_bytes;
@@ -69,7 +76,8 @@ void nn_weights_free(nn_weights *w) {
     free(w->weight);
     free(w->data);
     free(w->name);
-    npz_close(w->file);
+    free(w->from);
+    nn_archive_close(w->file);
     free(w->config);
     free(w->path);
     pthread_mutex_destroy(&w->mutex);
@@ -85,8 +93,10 @@ static bool reserve(nn_weights *w, size_t count) {
     void *data = weight ? realloc(w->data, capacity * sizeof *w->data) : NULL;
     if (data) w->data = data;
     void *name = data ? realloc(w->name, capacity * sizeof *w->name) : NULL;
-    if (!name) return false;
-    w->name = name;
+    if (name) w->name = name;
+    void *from = name ? realloc(w->from, capacity * sizeof *w->from) : NULL;
+    if (!from) return false;
+    w->from = from;
     w->capacity = capacity;
     return true;
 }
@@ -119,56 +129,88 @@ nn_code nn_weights_add(nn_weights *w, const char *name, int rank, const int64_t 
     return NN_OK;
 }
 
-/* NAME.json beside NAME.npz, malloc'd; NULL where there is none (or it cannot be read: then the file has no
- * config). */
-static char *read_sidecar(const char *path) {
-    const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
-    size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - path) : strlen(path);
-    char *name = malloc(stem + sizeof ".json");
-    if (!name) return NULL;
-    memcpy(name, path, stem);
-    memcpy(name + stem, ".json", sizeof ".json");
-    FILE *f = strcmp(name, path) == 0 ? NULL : fopen(name, "rb");
-    free(name);
-    char *text = NULL;
-    if (f && fseek(f, 0, SEEK_END) == 0) {
-        long size = ftell(f);
-        rewind(f);
-        if (size >= 0 && size < MAX_CONFIG && (text = malloc((size_t)size + 1)))
-            text[fread(text, 1, (size_t)size, f)] = '\0';
+/* ---- from a file --------------------------------------------------------------------------------------- */
+
+bool nn_weight_shape(const nn_weight_transform *t, const npz_array *stored, int64_t *shape) {
+    unsigned seen = 0;
+    if (t->rank == 0) {
+        memcpy(shape, stored->shape, sizeof stored->shape);
+        return true;
     }
-    if (f) fclose(f);
-    return text;
+    if (t->rank != stored->rank) return false;
+    for (int i = 0; i < t->rank; i++) {
+        if (t->axis[i] < 0 || t->axis[i] >= t->rank) return false;
+        seen |= 1u << t->axis[i];
+        shape[i] = stored->shape[t->axis[i]];
+    }
+    return seen == (1u << t->rank) - 1;
 }
 
-/* Lists the file's arrays in w, in the file's order, and finds its config. */
-static nn_code list_tensors(nn_weights *w, nn_error *e) {
-    nn_code code = npz_open(&w->file, w->path, e);
-    if (code) return code;
-    size_t count = npz_count(w->file);
-    if (!reserve(w, count)) return nn_fail_memory(e, w->path);
-    for (size_t i = 0; i < count; i++) {
-        const npz_array *a = npz_at(w->file, i);
-        w->weight[i] = (nn_weight){
-            .name = a->name, .dtype = npz_dtype_name(a->dtype), .rank = a->rank, .count = (int64_t)a->count};
-        memcpy(w->weight[i].shape, a->shape, sizeof a->shape);
-        w->data[i] = NULL;
-        w->name[i] = NULL;
-        w->count++;
-        if (!nn_names_add(&w->names, a->name, i)) return nn_fail_memory(e, w->path);
+void nn_weight_permute(const nn_weight_transform *t, const npz_array *stored, size_t size, void *dst,
+                       const void *src) {
+    int64_t stride[NN_WEIGHT_RANK], shape[NN_WEIGHT_RANK], permuted[NN_WEIGHT_RANK], step = 1;
+    for (int i = stored->rank - 1; i >= 0; i--) {
+        stride[i] = step;
+        step *= stored->shape[i];
     }
-    code = npz_read_text(w->file, "config.json", &w->config, e);
-    if (!code && !w->config) w->config = read_sidecar(w->path);
+    for (int i = 0; i < stored->rank; i++) {
+        int from = t->rank ? t->axis[i] : i;
+        shape[i] = stored->shape[from];
+        permuted[i] = stride[from];
+    }
+    nn_copy_strided(dst, src, size, stored->rank, shape, permuted);
+}
+
+/* One more weight of the file. */
+static nn_code add_alias(nn_weights *w, const nn_weight_alias *alias, nn_error *e) {
+    const npz_array *t = alias->stored;
+    size_t i = w->count;
+    nn_weight *weight = &w->weight[i];
+    *weight = (nn_weight){.dtype = npz_dtype_name(t->dtype), .rank = t->rank, .count = (int64_t)t->count};
+    bool fits = nn_weight_shape(&alias->transform, t, weight->shape);
+    if (!fits || nn_weights_peek(w, alias->name))
+        return nn_fail(e, NN_ERROR_ARGUMENT, "%s: tensor \"%s\" %s", w->path, alias->name,
+                       fits ? "is named twice" : "does not have the axes it should be transposed by");
+    char *name = strdup(alias->name);
+    if (!name) return nn_fail_memory(e, w->path);
+    weight->name = w->name[i] = name;
+    w->data[i] = NULL;
+    w->from[i] = (origin){t, alias->transform};
+    w->count++; /* from here on nn_weights_free frees the name */
+    return nn_names_add(&w->names, name, i) ? NN_OK : nn_fail_memory(e, w->path);
+}
+
+nn_code nn_weights_from(nn_weights **out, nn_archive *a, const nn_weight_alias *aliases, size_t n,
+                        const char *config_json, nn_error *e) {
+    nn_weights *w;
+    *out = NULL;
+    nn_code code = nn_weights_new(&w, nn_archive_path(a), e);
+    if (code) {
+        nn_archive_close(a);
+        return code;
+    }
+    w->file = a;
+    if (!aliases) n = nn_archive_count(a);
+    if (!reserve(w, n)) code = nn_fail_memory(e, w->path);
+    for (size_t i = 0; !code && i < n; i++) {
+        const npz_array *t = aliases ? NULL : nn_archive_at(a, i);
+        nn_weight_alias own = t ? (nn_weight_alias){.stored = t, .name = t->name} : aliases[i];
+        code = add_alias(w, &own, e);
+    }
+    const char *config = config_json ? config_json : nn_archive_json(a);
+    if (!code && config && !(w->config = strdup(config))) code = nn_fail_memory(e, w->path);
+    if (code)
+        nn_weights_free(w);
+    else
+        *out = w;
     return code;
 }
 
 nn_code nn_weights_open(nn_weights **out, const char *path, nn_error *e) {
-    nn_code code = nn_weights_new(out, path, e);
-    if (!code && (code = list_tensors(*out, e))) {
-        nn_weights_free(*out);
-        *out = NULL;
-    }
-    return code;
+    nn_archive *a;
+    *out = NULL;
+    nn_code code = nn_archive_open(&a, path, e);
+    return code ? code : nn_weights_from(out, a, NULL, 0, NULL, e);
 }
 
 /* ---- what is in it ------------------------------------------------------------------------------------- */
@@ -235,14 +277,26 @@ static size_t first_not_finite(const float *x, size_t n) {
     return i;
 }
 
-/* Tensor i's values into dst, under the mutex: an npz serves one reader at a time. */
+/* Tensor i of the file, its axes in the weight's order. */
+static nn_code read_stored(nn_weights *w, size_t i, float *dst, nn_error *e) {
+    const origin *from = &w->from[i];
+    if (from->transform.rank == 0) return nn_archive_read_f32(w->file, from->stored, dst, e);
+    float *x = malloc((size_t)from->stored->count * sizeof *x + 1);
+    if (!x) return nn_fail_memory(e, w->weight[i].name);
+    nn_code code = nn_archive_read_f32(w->file, from->stored, x, e);
+    if (!code) nn_weight_permute(&from->transform, from->stored, sizeof *x, dst, x);
+    free(x);
+    return code;
+}
+
+/* Tensor i's values into dst, under the mutex: an archive serves one reader at a time. */
 static nn_code read_tensor(nn_weights *w, size_t i, float *dst, nn_error *e) {
     nn_code code = NN_OK;
     nn_weights_lock(w);
     if (w->data[i])
         memcpy(dst, w->data[i], (size_t)w->weight[i].count * sizeof *dst);
     else
-        code = npz_read_f32(w->file, npz_at(w->file, i), dst, e);
+        code = read_stored(w, i, dst, e);
     w->weight[i].used = true;
     nn_weights_unlock(w);
     return code;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "archive.h"
 #include "error.h"
 
 enum { NN_WEIGHT_RANK = 8 };
@@ -25,8 +26,33 @@ typedef struct nn_weight {
     bool used;                    /* some graph has asked for it */
 } nn_weight;
 
-/* Opens an .npz; reads names and shapes, and config.json (inside, or NAME.json beside the file). */
+/* Opens a checkpoint of any format that archive.h reads; reads names and shapes, and its JSON as config. */
 nn_code nn_weights_open(nn_weights **out, const char *path, nn_error *e);
+
+/* How a stored tensor becomes a weight: axis i of the weight is axis `axis[i]` of the stored one; rank 0: as is. */
+typedef struct nn_weight_transform {
+    int8_t rank, axis[NN_WEIGHT_RANK];
+} nn_weight_transform;
+
+/* A stored tensor under the name the graphs ask for. */
+typedef struct nn_weight_alias {
+    const npz_array *stored;      /* of the archive */
+    const char *name;             /* state-dict name; copied */
+    nn_weight_transform transform;
+} nn_weight_alias;
+
+/* A set of the aliases' tensors [n] under their names; aliases NULL: all of the archive under their own. The config is
+ * config_json, or the archive's JSON where that is NULL. The archive is taken over, also on failure. A name given
+ * twice, or axes that are no permutation of the tensor's, is an NN_ERROR_ARGUMENT. */
+nn_code nn_weights_from(nn_weights **out, nn_archive *a, const nn_weight_alias *aliases, size_t n,
+                        const char *config_json, nn_error *e);
+
+/* The transform's shape of a stored shape, into shape [NN_WEIGHT_RANK]; false where the axes are no permutation. */
+bool nn_weight_shape(const nn_weight_transform *t, const npz_array *stored, int64_t *shape);
+
+/* Elements of `size` bytes (1, 2, 4, 8 or 16) from stored order (src) to the weight's order (dst). */
+void nn_weight_permute(const nn_weight_transform *t, const npz_array *stored, size_t size, void *dst,
+                       const void *src);
 
 /* An empty set to be filled by nn_weights_add (tests, importers). `label` stands for the path in messages. */
 nn_code nn_weights_new(nn_weights **out, const char *label, nn_error *e);

@@ -32,7 +32,8 @@ static nn_tensor block(nn_graph *g, nn_tensor x, const char *name) {
     y = nn_conv2d(g, y, nn_name(g, "%s.conv.3", name), .no_bias = true);
     y = nn_relu(g, nn_batch_norm(g, y, nn_name(g, "%s.conv.4", name)));
     const char *shortcut = nn_name(g, "%s.shortcut", name);
-    return nn_add(g, y, nn_has(g, nn_name(g, "%s.weight", shortcut)) ? nn_conv2d(g, x, shortcut) : x);
+    bool changes = nn_shape_of(x).c != nn_shape_of(y).c || nn_has(g, nn_name(g, "%s.weight", shortcut));
+    return nn_add(g, y, changes ? nn_conv2d(g, x, shortcut) : x);
 }
 
 /* The blocks NAME.0, NAME.1, ...; at least the first, so that a lack of it is reported. */

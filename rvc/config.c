@@ -10,6 +10,7 @@
 #include "../nn/nn.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -129,12 +130,47 @@ static void read_keys(reader *r, const cJSON *root, const nn_weights *w, rvc_voi
 /* Length of axis i of a matrix, checked to be sane. */
 static int axis(reader *r, const nn_weights *w, const char *name, int i) {
     const nn_weight *t = nn_weights_peek(w, name);
-    if (t && t->rank == 2 && t->shape[i] > 0 && t->shape[i] <= 65536) return (int)t->shape[i];
+    if (t && t->rank >= 2 && t->shape[i] > 0 && t->shape[i] <= 65536) return (int)t->shape[i];
     if (!r->code)
         r->code = t ? nn_fail(r->e, NN_ERROR_MODEL, "%s: tensor \"%s\" is not a matrix of a sensible size",
                               r->path, name)
                     : nn_fail(r->e, NN_ERROR_MODEL, "%s: tensor \"%s\" is missing", r->path, name);
     return 1;
+}
+
+/* Taps of the convolution `name`, plain or weight-normed; 0 where there is none. */
+static int64_t taps(const nn_weights *w, const char *name) {
+    static const char *const forms[] = {"weight", "weight_v", "parametrizations.weight.original1"};
+    char full[128];
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        snprintf(full, sizeof full, "%s.%s", name, forms[i]);
+        const nn_weight *t = nn_weights_peek(w, full);
+        if (t) return t->rank == 3 ? t->shape[2] : 0;
+    }
+    return 0;
+}
+
+/* The rates decide strides and paddings, the tensors the kernels: they must be of one voice. Absent tensors
+ * are left for graph building to name. */
+static void check_rates(reader *r, const nn_weights *w, const rvc_voice_config *c) {
+    int rest = c->upp;
+    char name[64];
+    for (int i = 0; i < c->levels; i++) {
+        rest /= c->up_rate[i];
+        snprintf(name, sizeof name, "dec.ups.%d", i);
+        int64_t up = taps(w, name), noise;
+        if (up && up != c->up_kernel[i] && !r->code)
+            r->code = nn_fail(r->e, NN_ERROR_MODEL,
+                              "%s: config.json: upsample kernel %d (config[14]), but \"%s\" has %lld taps",
+                              r->path, c->up_kernel[i], name, (long long)up);
+        snprintf(name, sizeof name, "dec.noise_convs.%d", i);
+        noise = taps(w, name);
+        if (c->f0 && noise && noise != (rest > 1 ? 2 * rest : 1) && !r->code)
+            r->code = nn_fail(
+                r->e, NN_ERROR_MODEL,
+                "%s: config.json: upsample rates (config[12]) that do not fit the %lld taps of \"%s\"",
+                r->path, (long long)noise, name);
+    }
 }
 
 nn_code rvc_voice_config_read(rvc_voice_config *c, const nn_weights *w, nn_error *e) {
@@ -154,9 +190,11 @@ nn_code rvc_voice_config_read(rvc_voice_config *c, const nn_weights *w, nn_error
         (nn_count(w, "enc_p.encoder.attn_layers") != c->layers || nn_count(w, "dec.ups") != c->levels ||
          nn_count(w, "dec.resblocks") != c->levels * c->kernels))
         bad(&r, "its encoder layers, upsample rates or residual blocks are not those of the tensors");
+    if (!r.code) check_rates(&r, w, c);
     if (!r.code) {
         c->feature_width = axis(&r, w, "enc_p.emb_phone.weight", 1);
         c->speakers = axis(&r, w, "emb_g.weight", 0);
+        c->channels = axis(&r, w, "dec.cond.weight", 0);
     }
     cJSON_Delete(root);
     return r.code;

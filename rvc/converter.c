@@ -13,19 +13,9 @@
 /* Plans kept; what they work in is the device's and shared, so a plan is small. */
 enum { PLANS = 4 };
 
-static nn_code build_hubert(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
-    rvc_converter *c = context;
-    return rvc_plan_hubert(c->models, c->device, (int)key[0], out, e);
-}
-
 static nn_code build_prior(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
     rvc_converter *c = context;
     return rvc_plan_prior(c->models, c->device, (int)key[0], out, e);
-}
-
-static nn_code build_generator(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
-    rvc_converter *c = context;
-    return rvc_plan_generator(c->models, c->device, (int)key[0], out, e);
 }
 
 static nn_code set_up(rvc_converter *c, nn_error *e) {
@@ -34,10 +24,10 @@ static nn_code set_up(rvc_converter *c, nn_error *e) {
     if (!code && m->rmvpe) code = mel_new(&c->mel, e);
     if (!code && m->rmvpe) code = rmvpe_new(&c->rmvpe, m->rmvpe, c->device, e);
     if (code || !m->voice) return code;
-    c->hubert = nn_plan_cache_new(PLANS, build_hubert, c);
     c->prior = nn_plan_cache_new(PLANS, build_prior, c);
-    c->generator = nn_plan_cache_new(PLANS, build_generator, c);
-    return c->hubert && c->prior && c->generator ? NN_OK : nn_fail_memory(e, "the converter");
+    if (!c->prior) return nn_fail_memory(e, "the converter");
+    code = rvc_hubert_new(&c->hubert, m->hubert, c->device, e);
+    return code ? code : rvc_generator_new(&c->generator, m->voice, &m->config, c->device, e);
 }
 
 rvc_status rvc_converter_new(rvc_converter **out, rvc_models *models, rvc_error *error) {
@@ -56,9 +46,9 @@ rvc_status rvc_converter_new(rvc_converter **out, rvc_models *models, rvc_error 
 
 void rvc_converter_free(rvc_converter *converter) {
     if (!converter) return;
-    nn_plan_cache_free(converter->hubert);
+    rvc_hubert_free(converter->hubert);
     nn_plan_cache_free(converter->prior);
-    nn_plan_cache_free(converter->generator);
+    rvc_generator_free(converter->generator);
     rmvpe_free(converter->rmvpe);
     mel_free(converter->mel);
     nn_device_close(converter->device);
@@ -136,7 +126,8 @@ rvc_status rvc_warm_up(rvc_converter *converter, rvc_error *error) {
         rvc_probe probe = {.ungated = true}; /* or silence would pass by the networks */
         rvc_audio out;
         status = rvc_convert_probed(converter, silence, SECOND, RVC_RATE, &options, &probe, &out, error);
-        if (!status) rvc_audio_free(&out);
+        rvc_audio_free(&out);
+        free(probe.f0);
     } else {
         float *f0;
         size_t count;

@@ -31,13 +31,12 @@ int rvc_hubert_width(const nn_weights *w, int version) {
     return t && t->rank == 2 && t->shape[0] > 0 && t->shape[0] < 65536 ? (int)t->shape[0] : 0;
 }
 
-static nn_tensor feature_extractor(nn_graph *g, nn_tensor x) {
-    for (int i = 0; i < CONVS; i++) {
-        x = nn_conv1d(g, x, nn_name(g, "feature_extractor.conv_layers.%d.0", i), .stride = strides[i],
-                      .no_bias = true);
-        if (i == 0) x = nn_group_norm(g, x, "feature_extractor.conv_layers.0.2", nn_shape_of(x).c);
-        x = nn_gelu(g, x);
-    }
+static nn_tensor extractor_layer(nn_graph *g, nn_tensor x, int i) {
+    return nn_conv1d(g, x, nn_name(g, "feature_extractor.conv_layers.%d.0", i), .stride = strides[i], .no_bias = true);
+}
+
+static nn_tensor other_layers(nn_graph *g, nn_tensor x) {
+    for (int i = 1; i < CONVS; i++) x = nn_gelu(g, extractor_layer(g, x, i));
     return x;
 }
 
@@ -64,15 +63,11 @@ static nn_tensor layer(nn_graph *g, nn_tensor x, const char *name) {
     return nn_layer_norm(g, nn_add(g, x, y), nn_name(g, "%s.final_layer_norm", name));
 }
 
-nn_graph *rvc_hubert_graph(nn_weights *w, int n, unsigned outputs) {
-    nn_graph *g = nn_graph_new(w);
-    if (!g) return NULL;
-    int layers = nn_count(w, "encoder.layers");
+static void encoder(nn_graph *g, nn_tensor x, int layers, unsigned outputs) {
     if (layers < 1) layers = 1; /* so that the lack of the first is reported */
     int v1_layer = layers < V1_LAYER ? layers : V1_LAYER;
     int needed = outputs & RVC_HUBERT_V2 ? layers : outputs & RVC_HUBERT_V1 ? v1_layer : 0;
 
-    nn_tensor x = feature_extractor(g, nn_input(g, "audio", 1, n, 1));
     x = nn_linear(g, nn_layer_norm(g, x, "layer_norm"), "post_extract_proj");
     x = nn_layer_norm(g, positions(g, x), "encoder.layer_norm");
     if (outputs & RVC_HUBERT_L0) nn_output(g, x, "l0");
@@ -81,5 +76,31 @@ nn_graph *rvc_hubert_graph(nn_weights *w, int n, unsigned outputs) {
         if (i + 1 == v1_layer && outputs & RVC_HUBERT_V1) nn_output(g, nn_linear(g, x, "final_proj"), "v1");
     }
     if (outputs & RVC_HUBERT_V2) nn_output(g, x, "v2");
+}
+
+nn_graph *rvc_hubert_graph(nn_weights *w, int n, unsigned outputs) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    nn_tensor x = extractor_layer(g, nn_input(g, "audio", 1, n, 1), 0);
+    x = nn_gelu(g, nn_group_norm(g, x, "feature_extractor.conv_layers.0.2", nn_shape_of(x).c));
+    encoder(g, other_layers(g, x), nn_count(w, "encoder.layers"), outputs);
+    return g;
+}
+
+nn_graph *rvc_hubert_extractor_graph(nn_weights *w, int n) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    nn_tensor x = extractor_layer(g, nn_input(g, "audio", 1, n, 1), 0);
+    int c = nn_shape_of(x).c;
+    x = nn_add(g, nn_mul(g, x, nn_input(g, "scale", 1, 1, c)), nn_input(g, "shift", 1, 1, c));
+    nn_output(g, other_layers(g, nn_gelu(g, x)), "features");
+    return g;
+}
+
+nn_graph *rvc_hubert_encoder_graph(nn_weights *w, int frames, unsigned outputs) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    nn_tensor x = nn_input(g, "features", 1, frames, nn_dim(g, "layer_norm.weight", 0));
+    encoder(g, x, nn_count(w, "encoder.layers"), outputs);
     return g;
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "../rmvpe/rmvpe.h"
+#include "checkpoint.h"
 #include "hubert.h"
 #include "synthesizer.h"
 
@@ -32,29 +33,6 @@ double rvc_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* ---- which file is which ---- */
-
-typedef struct kind {
-    const char *name, *tensor; /* a tensor that only this kind of checkpoint has */
-} kind;
-static const kind kinds[] = {
-    {"an RVC voice", "enc_p.emb_phone.weight"},
-    {"a HuBERT checkpoint", "feature_extractor.conv_layers.0.0.weight"},
-    {"an RMVPE checkpoint", "unet.encoder.bn.weight"},
-};
-enum { VOICE, HUBERT, RMVPE };
-
-static nn_code open_kind(nn_weights **out, const char *path, int k, nn_error *e) {
-    nn_code code = nn_weights_open(out, path, e);
-    if (code || nn_weights_peek(*out, kinds[k].tensor)) return code;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (nn_weights_peek(*out, kinds[i].tensor))
-            return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" is missing: this is %s, not %s", path,
-                           kinds[k].tensor, kinds[i].name, kinds[k].name);
-    return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" is missing: this is not %s", path, kinds[k].tensor,
-                   kinds[k].name);
 }
 
 /* ---- plans ---- */
@@ -141,11 +119,11 @@ static nn_code open_all(rvc_models *m, const rvc_model_paths *p, nn_error *e) {
                        "%s: a voice needs a HuBERT checkpoint (hubert_base.npz) beside it", p->voice);
     nn_code code = NN_OK;
     if (p->voice) {
-        code = open_kind(&m->voice, p->voice, VOICE, e);
+        code = rvc_weights_open(&m->voice, p->voice, RVC_KIND_VOICE, e);
         if (!code) code = rvc_voice_config_read(&m->config, m->voice, e);
-        if (!code) code = open_kind(&m->hubert, p->hubert, HUBERT, e);
+        if (!code) code = rvc_weights_open(&m->hubert, p->hubert, RVC_KIND_HUBERT, e);
     }
-    if (!code && p->rmvpe) code = open_kind(&m->rmvpe, p->rmvpe, RMVPE, e);
+    if (!code && p->rmvpe) code = rvc_weights_open(&m->rmvpe, p->rmvpe, RVC_KIND_RMVPE, e);
     if (!code && p->voice) code = check_voice(m, p, e);
     if (!code && p->voice && p->index) {
         code = rvc_index_open(&m->index, p->index, e);

@@ -8,21 +8,22 @@
 #include "rvc.h"
 
 struct rvc_models {
-    nn_weights *voice;            /* NULL where only the pitch is wanted */
-    nn_weights *hubert;           /* NULL without a voice */
-    nn_weights *rmvpe;            /* may be NULL for a voice without f0 */
-    rvc_index *index;             /* or NULL */
-    rvc_voice_config config;      /* of the voice */
-    int threads;                  /* of each converter; 0: one per core */
+    nn_weights *voice;       /* NULL where only the pitch is wanted */
+    nn_weights *hubert;      /* NULL without a voice */
+    nn_weights *rmvpe;       /* may be NULL for a voice without f0 */
+    rvc_index *index;        /* or NULL */
+    rvc_voice_config config; /* of the voice */
+    int threads;             /* of each converter; 0: one per core */
     double load_seconds;
 };
 
 /* Puts what happened inside into the public form; returns its status. `error` may be NULL. */
 rvc_status rvc_report(rvc_error *error, const nn_error *e);
 
-double rvc_seconds(void);         /* a clock that only goes forward */
+double rvc_seconds(void); /* a clock that only goes forward */
 
-/* The graphs of these models for this length; what rvc_models_open has planned once fails later for want of memory only. */
+/* The graphs of these models for this length; what rvc_models_open has planned once fails later for want of
+ * memory only. */
 nn_code rvc_plan_hubert(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e);
 nn_code rvc_plan_prior(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e);
 nn_code rvc_plan_generator(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e);

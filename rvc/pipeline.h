@@ -10,31 +10,37 @@
 
 #include "../mel/mel.h"
 #include "../rmvpe/rmvpe.h"
+#include "generator.h"
+#include "hubert.h"
 #include "models.h"
 
-enum { RVC_RATE = 16000, RVC_HOP = 160 /* samples at RVC_RATE per frame of 10 ms */, RVC_FRAMES = 100 /* a second */ };
+enum {
+    RVC_RATE = 16000,
+    RVC_HOP = 160 /* samples at RVC_RATE per frame of 10 ms */,
+    RVC_FRAMES = 100 /* a second */
+};
 
 struct rvc_converter {
-    const rvc_models *models;      /* borrowed */
+    const rvc_models *models; /* borrowed */
     nn_device *device;
-    mel *mel;                      /* where there is an RMVPE */
+    mel *mel; /* where there is an RMVPE */
     rmvpe *rmvpe;
-    nn_plan_cache *hubert;         /* by samples */
-    nn_plan_cache *prior;          /* by frames */
-    nn_plan_cache *generator;      /* by frames */
+    rvc_hubert *hubert;
+    nn_plan_cache *prior; /* by frames */
+    rvc_generator *generator;
 };
 
 /* What tests and `rvc verify` put into a conversion and take out of it. All optional. */
 typedef struct rvc_probe {
-    size_t chunks;                     /* entries of the next three */
-    const float *const *latent_noise;  /* [chunk] -> [frames][inter], standard normal */
-    const float *const *source_noise;  /* [chunk] -> [frames*upp], standard normal */
-    const size_t *frames;              /* [chunk]: must be what the chunk has */
-    bool ungated;                      /* no silence gate */
-    bool whole;                        /* the generator runs over a whole chunk in one piece */
-    float *f0;                         /* out: [f0_count] in Hz over the padded signal, before transposing; free() */
+    size_t chunks;                    /* entries of the next three */
+    const float *const *latent_noise; /* [chunk] -> [frames][inter], standard normal */
+    const float *const *source_noise; /* [chunk] -> [frames*upp], standard normal */
+    const size_t *frames;             /* [chunk]: must be what the chunk has */
+    bool ungated;                     /* no silence gate */
+    bool whole;                       /* the generator runs over a whole chunk in one piece */
+    float *f0; /* out: [f0_count] in Hz over the padded signal, before transposing; free() */
     size_t f0_count;
-    float *segment;                    /* out, with whole: the first chunk's samples before cropping; free() */
+    float *segment; /* out, with whole: the first chunk's samples before cropping; free() */
     size_t segment_count;
 } rvc_probe;
 
@@ -42,9 +48,9 @@ typedef struct rvc_probe {
 typedef struct rvc_job {
     rvc_converter *converter;
     const rvc_options *options;
-    rvc_probe *probe;                  /* never NULL */
+    rvc_probe *probe; /* never NULL */
     rvc_timing timing;
-    double done, total;                /* work in seconds of audio, each step weighed by what it costs */
+    double done, total; /* work in seconds of audio, each step weighed by what it costs */
     nn_error *e;
 } rvc_job;
 
@@ -52,12 +58,14 @@ typedef struct rvc_job {
 #define RVC_WORK_PITCH 0.25
 #define RVC_WORK_CONTENT 0.25
 #define RVC_WORK_VOICE 0.5
-/* `seconds` of audio more are through a step of that weight. RVC_CANCELLED (as an nn_code) where the caller wants out. */
+/* `seconds` of audio more are through a step of that weight. RVC_CANCELLED (as an nn_code) where the caller
+ * wants out. */
 nn_code rvc_job_advance(rvc_job *job, double seconds, double weight);
 
 /* At least one sample, all finite, at a rate that resampling can do. */
 nn_code rvc_check_samples(const float *samples, size_t frames, int rate, nn_error *e);
-size_t rvc_input_frames(size_t frames, int rate);      /* samples at 16 kHz that `frames` at `rate` become; at least 1 */
+size_t rvc_input_frames(size_t frames,
+                        int rate); /* samples at 16 kHz that `frames` at `rate` become; at least 1 */
 
 /* rvc_convert with a probe; `probe` may be NULL. */
 rvc_status rvc_convert_probed(rvc_converter *converter, const float *samples, size_t frames, int rate,
@@ -66,16 +74,17 @@ rvc_status rvc_convert_probed(rvc_converter *converter, const float *samples, si
 /* x [n] at 16 kHz -> *f0 [n/160 + 1] in Hz, malloc'd. */
 nn_code rvc_job_pitch(rvc_job *job, const float *x, size_t n, float **f0);
 
-/* One chunk. samples [count] at 16 kHz go to HuBERT; f0 [frames], already transposed, NULL where the voice takes none. Output
- * frames keep .. keep+kept-1 of `frames` are made into out [kept*upp]. `first` is the chunk's first frame in the padded
- * signal: the noise is indexed by it, so a frame's noise does not depend on how the signal is cut. */
+/* One chunk. samples [count] at 16 kHz go to HuBERT; f0 [frames], already transposed, NULL where the voice
+ * takes none. Output frames keep .. keep+kept-1 of `frames` are made into out [kept*upp]. `first` is the
+ * chunk's first frame in the padded signal: the noise is indexed by it, so a frame's noise does not depend on
+ * how the signal is cut. */
 typedef struct rvc_segment {
     const float *samples;
     size_t count;
     const float *f0;
     size_t frames, keep, kept;
     size_t first;
-    size_t index;                      /* of the chunk, from 0 */
+    size_t index; /* of the chunk, from 0 */
     float *out;
 } rvc_segment;
 nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s);
@@ -83,9 +92,9 @@ nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s);
 /* Stretches of a signal where it is never heard. */
 typedef struct rvc_silence {
     struct rvc_quiet {
-        size_t from, to;               /* samples from .. to-1 */
-    } *run;                            /* [count], ascending */
-    size_t count, samples;             /* samples: length of the signal */
+        size_t from, to;   /* samples from .. to-1 */
+    } * run;               /* [count], ascending */
+    size_t count, samples; /* samples: length of the signal */
 } rvc_silence;
 nn_code rvc_silence_find(rvc_silence *s, const float *x, size_t n, nn_error *e);
 void rvc_silence_free(rvc_silence *s);

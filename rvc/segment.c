@@ -6,16 +6,8 @@
  *                                                                   |
  *                                                                 audio, kept frames only
  *
- * The prior attends over all frames of the chunk. The generator sees `reach` frames to each side and nothing
- * else, so it runs over the kept frames in tiles, each with that much of its neighbours:
- *
- *   z        |..........|=====kept=====================|..........|
- *   tile 0        |reach|====core=====|reach|
- *   tile 1                      |reach|====core=====|reach|
- *   tile 2                         |   shifted back   ==core|reach|
- *
- * Invariant: every kept sample is the one that running over the whole chunk would give; all tiles are equally
- * long and share one plan, whose memory does not depend on the chunk. */
+ * The prior attends over all frames of the chunk; the generator runs in tiles over the frames that are kept
+ * (generator.c). */
 #include "pipeline.h"
 
 #include <stdlib.h>
@@ -24,10 +16,6 @@
 #include "hubert.h"
 #include "signal.h"
 #include "synthesizer.h"
-
-/* Frames in a tile's core, at most; core lengths are multiples of TILE_STEP, so that few plans serve files of
- * all lengths. */
-enum { TILE = 600, TILE_STEP = 8 };
 
 /* Streams of random numbers. */
 enum { LATENT, SOURCE };
@@ -41,7 +29,7 @@ typedef struct buffers {
     float *z;            /* [frames][inter] */
     float *source;       /* [frames*upp] */
     float *source_noise; /* [frames*upp] */
-    float *tile;         /* [tile frames*upp] */
+    float *whole;        /* [frames*upp], where a probe asks for it */
 } buffers;
 
 static void buffers_free(buffers *b) {
@@ -53,7 +41,7 @@ static void buffers_free(buffers *b) {
     free(b->z);
     free(b->source);
     free(b->source_noise);
-    free(b->tile);
+    free(b->whole);
 }
 
 static float *floats(size_t n, nn_error *e) {
@@ -63,17 +51,6 @@ static float *floats(size_t n, nn_error *e) {
 }
 
 /* ---- features ---- */
-
-static nn_code run_hubert(rvc_job *job, const rvc_segment *s, float *features) {
-    rvc_converter *c = job->converter;
-    nn_plan *plan;
-    nn_code code = nn_plan_cache_get(c->hubert, (int64_t[2]){(int64_t)s->count, 0}, &plan, job->e);
-    if (code) return code;
-    nn_plan_write(plan, "audio", s->samples);
-    code = nn_plan_run(plan, job->e);
-    if (!code) nn_plan_read(plan, c->models->config.version == 1 ? "v1" : "v2", features);
-    return code;
-}
 
 /* Every feature twice, and where there is no pitch, `protect` of the retrieved and the rest of the speaker's
  * own. */
@@ -95,7 +72,8 @@ static nn_code make_features(rvc_job *job, const rvc_segment *s, buffers *b) {
     double start = rvc_seconds();
     if (!(b->features = floats(frames * width, job->e)) || !(b->phone = floats(s->frames * width, job->e)))
         return NN_ERROR_MEMORY;
-    nn_code code = run_hubert(job, s, b->features);
+    unsigned output = m->config.version == 1 ? RVC_HUBERT_V1 : RVC_HUBERT_V2;
+    nn_code code = rvc_hubert_run(job->converter->hubert, s->samples, s->count, output, b->features, job->e);
     double middle = rvc_seconds();
     job->timing.hubert += middle - start;
     bool retrieve = m->index && job->options->index_rate > 0;
@@ -164,41 +142,33 @@ static nn_code make_source(rvc_job *job, const rvc_segment *s, buffers *b) {
     return NN_OK;
 }
 
-/* One tile: `span` frames from `start` on; the kept ones among them go to out. */
-static nn_code run_tile(rvc_job *job, const buffers *b, size_t start, size_t span) {
-    rvc_converter *c = job->converter;
-    const rvc_voice_config *config = &c->models->config;
+static nn_code generated(void *context, size_t frames) {
+    return rvc_job_advance(context, (double)frames / RVC_FRAMES, RVC_WORK_VOICE);
+}
+
+/* All frames in one piece, for what wants to compare. */
+static nn_code generate_whole(rvc_job *job, const rvc_segment *s, buffers *b) {
+    const rvc_models *m = job->converter->models;
+    size_t upp = (size_t)m->config.upp;
     nn_plan *plan;
-    nn_code code = nn_plan_cache_get(c->generator, (int64_t[2]){(int64_t)span, 0}, &plan, job->e);
+    if (!(b->whole = floats(s->frames * upp, job->e))) return NN_ERROR_MEMORY;
+    nn_code code = rvc_plan_generator(m, job->converter->device, (int)s->frames, &plan, job->e);
     if (code) return code;
     int32_t speaker = job->options->speaker;
     nn_plan_write(plan, "speaker", &speaker);
-    nn_plan_write(plan, "z", b->z + start * (size_t)config->inter);
-    if (config->f0) nn_plan_write(plan, "source", b->source + start * (size_t)config->upp);
+    nn_plan_write(plan, "z", b->z);
+    if (b->source) nn_plan_write(plan, "source", b->source);
     code = nn_plan_run(plan, job->e);
-    if (!code) nn_plan_read(plan, "audio", b->tile);
+    if (!code) nn_plan_read(plan, "audio", b->whole);
+    nn_plan_free(plan);
+    memcpy(s->out, b->whole + s->keep * upp, s->kept * upp * sizeof *s->out);
     return code;
 }
 
 static nn_code generate(rvc_job *job, const rvc_segment *s, buffers *b) {
-    const rvc_voice_config *config = &job->converter->models->config;
-    size_t upp = (size_t)config->upp, reach = (size_t)rvc_receptive_frames(config);
-    size_t tiles = (s->kept + TILE - 1) / TILE;
-    size_t core = ((s->kept + tiles - 1) / tiles + TILE_STEP - 1) / TILE_STEP * TILE_STEP;
-    if (job->probe->whole) core = s->kept;
-    size_t span = core + 2 * reach < s->frames ? core + 2 * reach : s->frames;
-    if (!(b->tile = floats(span * upp, job->e))) return NN_ERROR_MEMORY;
-
-    for (size_t from = s->keep, end = s->keep + s->kept; from < end; from += core) {
-        size_t start = from > reach ? from - reach : 0, kept = end - from < core ? end - from : core;
-        if (start > s->frames - span) start = s->frames - span;
-        nn_code code = run_tile(job, b, start, span);
-        if (code) return code;
-        memcpy(s->out + (from - s->keep) * upp, b->tile + (from - start) * upp, kept * upp * sizeof *s->out);
-        code = rvc_job_advance(job, (double)kept / RVC_FRAMES, RVC_WORK_VOICE);
-        if (code) return code;
-    }
-    return NN_OK;
+    if (job->probe->whole) return generate_whole(job, s, b);
+    return rvc_generator_run(job->converter->generator, b->z, b->source, s->frames, job->options->speaker, s->keep, s->kept,
+                             s->out, generated, job, job->e);
 }
 
 nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s) {

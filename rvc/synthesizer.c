@@ -130,38 +130,80 @@ static nn_tensor noise_conv(nn_graph *g, nn_tensor har, const rvc_voice_config *
                      .pad = stride > 1 ? stride / 2 : 0);
 }
 
+/* The excitation: input "source", through its linear layer. NULL where the voice takes no pitch. */
+static nn_tensor excitation(nn_graph *g, const rvc_voice_config *c, int samples) {
+    if (!c->f0) return NULL;
+    return nn_tanh(g, nn_linear(g, nn_input(g, "source", 1, samples, 1), "dec.m_source.l_linear"));
+}
+
+static nn_tensor first_layer(nn_graph *g, const rvc_voice_config *c, int frames) {
+    nn_tensor z = nn_input(g, "z", 1, frames, c->inter);
+    return nn_add(g, same_conv(g, z, "dec.conv_pre", 1), nn_linear(g, speaker(g), "dec.cond"));
+}
+
+static nn_tensor level(nn_graph *g, nn_tensor x, nn_tensor har, const rvc_voice_config *c, int i) {
+    x = nn_leaky_relu(g, x, 0.1f);
+    x = nn_conv_transpose1d(g, x, nn_name(g, "dec.ups.%d", i), .stride = c->up_rate[i],
+                            .pad = (c->up_kernel[i] - c->up_rate[i]) / 2);
+    if (har) x = nn_add(g, x, noise_conv(g, har, c, i));
+    nn_tensor sum = NULL;
+    for (int j = 0; j < c->kernels; j++) {
+        const char *name = nn_name(g, "dec.resblocks.%d", i * c->kernels + j);
+        nn_tensor y = residual_block(g, x, name, c->dilation[j], c->dilations[j]);
+        sum = j ? nn_add(g, sum, y) : y;
+    }
+    return nn_scale(g, sum, 1.0f / (float)c->kernels);
+}
+
+static nn_tensor last_layer(nn_graph *g, nn_tensor x) {
+    x = nn_conv1d(g, nn_leaky_relu(g, x, 0.01f), "dec.conv_post", .pad = 3, .no_bias = true);
+    return nn_tanh(g, x);
+}
+
 nn_graph *rvc_generator_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs) {
     nn_graph *g = nn_graph_new(w);
     if (!g) return NULL;
-    nn_tensor x = nn_input(g, "z", 1, frames, c->inter), har = NULL;
-    if (c->f0) {
-        har = nn_input(g, "source", 1, frames * c->upp, 1);
-        har = nn_tanh(g, nn_linear(g, har, "dec.m_source.l_linear"));
-        if (outputs & RVC_GENERATOR_SOURCE) nn_output(g, har, "har_source");
-    }
-    x = nn_add(g, same_conv(g, x, "dec.conv_pre", 1), nn_linear(g, speaker(g), "dec.cond"));
-    for (int i = 0; i < c->levels; i++) {
-        x = nn_leaky_relu(g, x, 0.1f);
-        x = nn_conv_transpose1d(g, x, nn_name(g, "dec.ups.%d", i), .stride = c->up_rate[i],
-                                .pad = (c->up_kernel[i] - c->up_rate[i]) / 2);
-        if (har) x = nn_add(g, x, noise_conv(g, har, c, i));
-        nn_tensor sum = NULL;
-        for (int j = 0; j < c->kernels; j++) {
-            const char *name = nn_name(g, "dec.resblocks.%d", i * c->kernels + j);
-            nn_tensor y = residual_block(g, x, name, c->dilation[j], c->dilations[j]);
-            sum = j ? nn_add(g, sum, y) : y;
-        }
-        x = nn_scale(g, sum, 1.0f / (float)c->kernels);
-    }
-    x = nn_conv1d(g, nn_leaky_relu(g, x, 0.01f), "dec.conv_post", .pad = 3, .no_bias = true);
-    nn_output(g, nn_tanh(g, x), "audio");
+    nn_tensor har = excitation(g, c, frames * c->upp), x = first_layer(g, c, frames);
+    if (outputs & RVC_GENERATOR_SOURCE) nn_output(g, har, "har_source");
+    for (int i = 0; i < c->levels; i++) x = level(g, x, har, c, i);
+    nn_output(g, last_layer(g, x), "audio");
     return g;
 }
 
-/* From the last sample back to z: how far each layer reaches, in samples of its own level. */
-int rvc_receptive_frames(const rvc_voice_config *c) {
+nn_graph *rvc_generator_front_graph(nn_weights *w, const rvc_voice_config *c, int frames) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    nn_tensor har = excitation(g, c, frames * c->upp), x = first_layer(g, c, frames);
+    for (int i = 0; i < rvc_generator_front(c).levels; i++) x = level(g, x, har, c, i);
+    nn_output(g, x, "x");
+    return g;
+}
+
+nn_graph *rvc_generator_back_graph(nn_weights *w, const rvc_voice_config *c, int samples) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    rvc_generator_part front = rvc_generator_front(c);
+    nn_tensor har = excitation(g, c, samples * (c->upp / front.rate));
+    nn_tensor x = nn_input(g, "x", 1, samples, front.channels);
+    for (int i = front.levels; i < c->levels; i++) x = level(g, x, har, c, i);
+    nn_output(g, last_layer(g, x), "audio");
+    return g;
+}
+
+rvc_generator_part rvc_generator_front(const rvc_voice_config *c) {
+    enum { NARROW = 64 };
+    rvc_generator_part part = {.rate = 1, .channels = c->channels};
+    while (part.levels < c->levels && part.channels / 2 > NARROW) {
+        part.rate *= c->up_rate[part.levels++];
+        part.channels /= 2;
+    }
+    return part;
+}
+
+/* From the last sample back to the input of level `first`: how far each layer reaches, in samples of its own level. */
+static int reach_of_levels(const rvc_voice_config *c, int first) {
     int reach = 3; /* conv_post */
-    for (int i = c->levels - 1; i >= 0; i--) {
+    for (int i = c->levels - 1; i >= first; i--) {
         int widest = 0;
         for (int j = 0; j < c->kernels; j++) {
             int block = 0, half = (c->kernel[j] - 1) / 2;
@@ -174,5 +216,9 @@ int rvc_receptive_frames(const rvc_voice_config *c) {
         int up = (c->up_kernel[i] + c->up_rate[i]) / 2 - 1;
         reach = (reach + (up > 2 ? up : 2) + c->up_rate[i] - 1) / c->up_rate[i];
     }
-    return reach + 3 /* conv_pre */ + 1;
+    return reach + 1;
 }
+
+int rvc_receptive_frames(const rvc_voice_config *c) { return reach_of_levels(c, 0) + 3 /* conv_pre */; }
+
+int rvc_receptive_back(const rvc_voice_config *c) { return reach_of_levels(c, rvc_generator_front(c).levels); }

@@ -1,5 +1,6 @@
-/* check_models.h - networks for tests: the small ones of tests/small (real structure, a few channels), made anew by each test
- * program, the same with lines of their manifests changed, and the full-size ones of the shared data, made once. */
+/* check_models.h - networks for tests: the small ones of tests/small (real structure, a few channels), made
+ * anew by each test program, the same with lines of their manifests changed, and the full-size ones of the
+ * shared data, made once. */
 #ifndef TESTS_CHECK_MODELS_H
 #define TESTS_CHECK_MODELS_H
 
@@ -20,7 +21,8 @@ static inline const char *check_model_path(const char *prefix, const char *name)
     return paths[i];
 }
 
-/* The small network tests/small/NAME.tsv as an .npz whose name starts with `program`, so that programs do not meet. */
+/* The small network tests/small/NAME.tsv as an .npz whose name starts with `program`, so that programs do not
+ * meet. */
 static inline const char *check_small(const char *program, const char *name) {
     char manifest[256];
     nn_error e = {0};
@@ -30,10 +32,10 @@ static inline const char *check_small(const char *program, const char *name) {
     return path;
 }
 
-/* The same without the tensor `without`, and with the manifest's line `line` in its place unless that is NULL; its config is
- * `json`, or the voice's own where that is NULL. */
-static inline const char *check_changed(const char *program, const char *name, const char *without, const char *line,
-                                        const char *json) {
+/* The same without the tensor `without`, and with the manifest's line `line` in its place unless that is
+ * NULL; its config is `json`, or the voice's own where that is NULL. */
+static inline const char *check_changed(const char *program, const char *name, const char *without,
+                                        const char *line, const char *json) {
     char text[1024], beside[256];
     snprintf(text, sizeof text, "%s-changed.tsv", program);
     char *manifest = check_tmp(text);
@@ -83,7 +85,8 @@ static inline const char *check_full(const char *name) {
 }
 
 /* Opens models, or fails the test with the message. */
-static inline rvc_models *check_open(const char *voice, const char *hubert, const char *pitch, const char *index, int threads) {
+static inline rvc_models *check_open(const char *voice, const char *hubert, const char *pitch,
+                                     const char *index, int threads) {
     rvc_models *m = NULL;
     rvc_error e = {0};
     rvc_model_paths paths = {.voice = voice, .hubert = hubert, .rmvpe = pitch, .index = index};

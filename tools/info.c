@@ -1,9 +1,9 @@
 /* info.c - `rvc info`: what a model or an index is.
  *
- * A model is recognised by its tensors, not by its name: the first kind whose signature tensor it has. Each
- * kind lists the patterns of the tensors its network reads; what no pattern names is unknown, and listed: a
- * sign of a fork's checkpoint or of the wrong file. Every file becomes one cJSON object, which is printed as
- * lines for people or as one line of JSON. */
+ * A model is recognised by its tensors, not by its name (rvc/checkpoint.h). Each kind lists the patterns of
+ * the tensors its network reads; what no pattern names is unknown, and listed: a sign of a fork's checkpoint
+ * or of the wrong file. Every file becomes one cJSON object, which is printed as lines for people or as one
+ * line of JSON. */
 #include "tools.h"
 
 #include <stdbool.h>
@@ -11,145 +11,111 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cjson/cJSON.h>
 
-#include "../nn/weights.h"
+#include "../rvc/checkpoint.h"
 #include "../rvc/config.h"
 #include "../rvc/index.h"
 
 enum { SHOWN = 20 }; /* names of a list that lines for people show */
 
-/* ---- kinds of model ------------------------------------------------------------------------------------ */
+/* ---- the tensors of each kind -------------------------------------------------------------------------- */
 
-/* '*' is a number, '@' a parameter of a layer (weight, bias, ...), '~' anything. */
-static const char *const voice_needs[] = {"enc_p.emb_phone.@",
-                                          "enc_p.emb_pitch.@",
-                                          "enc_p.proj.@",
-                                          "enc_p.encoder.attn_layers.*.conv_q.@",
-                                          "enc_p.encoder.attn_layers.*.conv_k.@",
-                                          "enc_p.encoder.attn_layers.*.conv_v.@",
-                                          "enc_p.encoder.attn_layers.*.conv_o.@",
+/* Patterns of rvc_name_matches: '*' is a number, '~' anything. */
+static const char *const voice_needs[] = {"enc_p.emb_phone.~",
+                                          "enc_p.emb_pitch.~",
+                                          "enc_p.proj.~",
+                                          "enc_p.encoder.attn_layers.*.conv_q.~",
+                                          "enc_p.encoder.attn_layers.*.conv_k.~",
+                                          "enc_p.encoder.attn_layers.*.conv_v.~",
+                                          "enc_p.encoder.attn_layers.*.conv_o.~",
                                           "enc_p.encoder.attn_layers.*.emb_rel_k",
                                           "enc_p.encoder.attn_layers.*.emb_rel_v",
-                                          "enc_p.encoder.ffn_layers.*.conv_1.@",
-                                          "enc_p.encoder.ffn_layers.*.conv_2.@",
-                                          "enc_p.encoder.norm_layers_1.*.@",
-                                          "enc_p.encoder.norm_layers_2.*.@",
-                                          "flow.flows.*.pre.@",
-                                          "flow.flows.*.post.@",
-                                          "flow.flows.*.enc.cond_layer.@",
-                                          "flow.flows.*.enc.in_layers.*.@",
-                                          "flow.flows.*.enc.res_skip_layers.*.@",
-                                          "dec.conv_pre.@",
-                                          "dec.conv_post.weight",
-                                          "dec.conv_post.weight_g",
-                                          "dec.conv_post.weight_v",
-                                          "dec.cond.@",
-                                          "dec.ups.*.@",
-                                          "dec.noise_convs.*.@",
-                                          "dec.m_source.l_linear.@",
-                                          "dec.resblocks.*.convs1.*.@",
-                                          "dec.resblocks.*.convs2.*.@",
+                                          "enc_p.encoder.ffn_layers.*.conv_1.~",
+                                          "enc_p.encoder.ffn_layers.*.conv_2.~",
+                                          "enc_p.encoder.norm_layers_1.*.~",
+                                          "enc_p.encoder.norm_layers_2.*.~",
+                                          "flow.flows.*.pre.~",
+                                          "flow.flows.*.post.~",
+                                          "flow.flows.*.enc.cond_layer.~",
+                                          "flow.flows.*.enc.in_layers.*.~",
+                                          "flow.flows.*.enc.res_skip_layers.*.~",
+                                          "dec.conv_pre.~",
+                                          "dec.conv_post.weight~",
+                                          "dec.cond.~",
+                                          "dec.ups.*.~",
+                                          "dec.noise_convs.*.~",
+                                          "dec.m_source.l_linear.~",
+                                          "dec.resblocks.*.convs1.*.~",
+                                          "dec.resblocks.*.convs2.*.~",
                                           "emb_g.weight",
                                           NULL};
 static const char *const voice_leaves[] = {"enc_q.~", NULL};
 
-static const char *const hubert_needs[] = {"feature_extractor.conv_layers.*.*.@",
-                                           "layer_norm.@",
-                                           "post_extract_proj.@",
-                                           "encoder.pos_conv.*.@",
-                                           "encoder.layer_norm.@",
-                                           "encoder.layers.*.self_attn.q_proj.@",
-                                           "encoder.layers.*.self_attn.k_proj.@",
-                                           "encoder.layers.*.self_attn.v_proj.@",
-                                           "encoder.layers.*.self_attn.out_proj.@",
-                                           "encoder.layers.*.self_attn_layer_norm.@",
-                                           "encoder.layers.*.fc1.@",
-                                           "encoder.layers.*.fc2.@",
-                                           "encoder.layers.*.final_layer_norm.@",
-                                           "final_proj.@",
+static const char *const hubert_needs[] = {"feature_extractor.conv_layers.*.*.~",
+                                           "layer_norm.~",
+                                           "post_extract_proj.~",
+                                           "encoder.pos_conv.*.~",
+                                           "encoder.layer_norm.~",
+                                           "encoder.layers.*.self_attn.q_proj.~",
+                                           "encoder.layers.*.self_attn.k_proj.~",
+                                           "encoder.layers.*.self_attn.v_proj.~",
+                                           "encoder.layers.*.self_attn.out_proj.~",
+                                           "encoder.layers.*.self_attn_layer_norm.~",
+                                           "encoder.layers.*.fc1.~",
+                                           "encoder.layers.*.fc2.~",
+                                           "encoder.layers.*.final_layer_norm.~",
+                                           "final_proj.~",
                                            NULL};
 static const char *const hubert_leaves[] = {"mask_emb", "label_embs_concat", NULL};
 
-static const char *const rmvpe_needs[] = {"unet.encoder.bn.@",
-                                          "unet.encoder.layers.*.conv.*.conv.*.@",
-                                          "unet.encoder.layers.*.conv.*.shortcut.@",
-                                          "unet.intermediate.layers.*.conv.*.conv.*.@",
-                                          "unet.intermediate.layers.*.conv.*.shortcut.@",
-                                          "unet.decoder.layers.*.conv1.*.@",
-                                          "unet.decoder.layers.*.conv2.*.conv.*.@",
-                                          "unet.decoder.layers.*.conv2.*.shortcut.@",
-                                          "cnn.@",
-                                          "fc.*.@",
-                                          "fc.*.gru.@",
-                                          "fc.*.gru.@_reverse",
+static const char *const rmvpe_needs[] = {"unet.encoder.bn.~",
+                                          "unet.encoder.layers.*.conv.*.conv.*.~",
+                                          "unet.encoder.layers.*.conv.*.shortcut.~",
+                                          "unet.intermediate.layers.*.conv.*.conv.*.~",
+                                          "unet.intermediate.layers.*.conv.*.shortcut.~",
+                                          "unet.decoder.layers.*.conv1.*.~",
+                                          "unet.decoder.layers.*.conv2.*.conv.*.~",
+                                          "unet.decoder.layers.*.conv2.*.shortcut.~",
+                                          "cnn.~",
+                                          "fc.*.~",
                                           NULL};
 static const char *const rmvpe_leaves[] = {"~.num_batches_tracked", NULL};
 
-static const char *const nothing[] = {NULL};
 static const char *const everything[] = {"~", NULL};
+static const char *const nothing[] = {NULL};
 
-static const struct kind {
-    const char *name, *signature;
+static const struct patterns {
     const char *const *needs;  /* what the network reads */
     const char *const *leaves; /* of training, known and not needed */
-} kinds[] = {
-    {"voice", "enc_p.emb_phone.weight", voice_needs, voice_leaves},
-    {"HuBERT", "post_extract_proj.weight", hubert_needs, hubert_leaves},
-    {"RMVPE", "unet.encoder.bn.weight", rmvpe_needs, rmvpe_leaves},
-    {"other", NULL, everything, nothing},
+} patterns_of[] = {
+    [RVC_KIND_VOICE] = {voice_needs, voice_leaves},
+    [RVC_KIND_HUBERT] = {hubert_needs, hubert_leaves},
+    [RVC_KIND_RMVPE] = {rmvpe_needs, rmvpe_leaves},
+    [RVC_KIND_OTHER] = {everything, nothing},
 };
-
-static const char *const parameters[] = {"parametrizations.weight.original0",
-                                         "parametrizations.weight.original1",
-                                         "weight_ih_l0",
-                                         "weight_hh_l0",
-                                         "bias_ih_l0",
-                                         "bias_hh_l0",
-                                         "weight_g",
-                                         "weight_v",
-                                         "weight",
-                                         "bias",
-                                         "gamma",
-                                         "beta",
-                                         "running_mean",
-                                         "running_var",
-                                         NULL};
-
-static bool matches(const char *pattern, const char *name) {
-    for (; *pattern; pattern++) {
-        if (*pattern == '*') {
-            size_t digits = strspn(name, "0123456789");
-            if (digits == 0) return false;
-            name += digits;
-        } else if (*pattern == '@') {
-            for (const char *const *p = parameters; *p; p++)
-                if (!strncmp(name, *p, strlen(*p)) && matches(pattern + 1, name + strlen(*p))) return true;
-            return false;
-        } else if (*pattern == '~') {
-            while (*name && !matches(pattern + 1, name)) name++;
-            return matches(pattern + 1, name);
-        } else if (*pattern != *name++) {
-            return false;
-        }
-    }
-    return *name == '\0';
-}
 
 static bool matches_any(const char *const *patterns, const char *name) {
     for (; *patterns; patterns++)
-        if (matches(*patterns, name)) return true;
+        if (rvc_name_matches(*patterns, name)) return true;
     return false;
 }
 
-static const struct kind *kind_of(const nn_weights *w) {
-    const struct kind *k = kinds;
-    while (k->signature && !nn_weights_peek(w, k->signature)) k++;
-    return k;
-}
-
 /* ---- filling a report ---------------------------------------------------------------------------------- */
+
+/* The voice of --voice: what it takes. */
+typedef struct voice {
+    const char *path; /* NULL: not given */
+    int version, width;
+} voice;
+
+typedef struct settings {
+    bool json, tensors, help;
+    voice voice;
+    int files; /* at argv[1] .. argv[files] */
+} settings;
 
 /* One file's report; `failed` once an allocation did. */
 typedef struct report {
@@ -184,96 +150,134 @@ static void append(report *r, cJSON *array, cJSON *item) {
     r->failed = true;
 }
 
-static void tell_tensors(report *r, const nn_weights *w) {
+static void tell_tensors(report *r, const rvc_checkpoint *c) {
     cJSON *all = list(r, "tensor_list");
-    for (size_t i = 0; !r->failed && i < nn_weights_count(w); i++) {
-        const nn_weight *t = nn_weights_at(w, i);
+    for (size_t i = 0; !r->failed && i < rvc_checkpoint_count(c); i++) {
+        const rvc_tensor *t = rvc_checkpoint_at(c, i);
         cJSON *item = cJSON_CreateObject(), *shape = cJSON_CreateArray();
         r->failed |= !cJSON_AddStringToObject(item, "name", t->name) ||
-                     !cJSON_AddStringToObject(item, "dtype", t->dtype);
-        for (int d = 0; shape && d < t->rank; d++) append(r, shape, cJSON_CreateNumber((double)t->shape[d]));
+                     !cJSON_AddStringToObject(item, "dtype", npz_dtype_name(t->stored->dtype));
+        for (int d = 0; shape && d < t->stored->rank; d++)
+            append(r, shape, cJSON_CreateNumber((double)t->shape[d]));
         if (!cJSON_AddItemToObject(item, "shape", shape)) {
             cJSON_Delete(shape);
             r->failed = true;
         }
+        if (strcmp(t->name, t->stored->name) != 0)
+            r->failed |= !cJSON_AddStringToObject(item, "stored_as", t->stored->name);
         append(r, all, item);
     }
 }
 
 /* What the config of a voice says, or what is wrong with it. */
-static void tell_voice(report *r, const nn_weights *w) {
-    rvc_voice_config c;
+static void tell_voice(report *r, const char *path, const rvc_checkpoint *checkpoint) {
+    rvc_voice_config c = {0};
     nn_error e = {0};
-    const nn_weight *phone = nn_weights_peek(w, "enc_p.emb_phone.weight"),
-                    *g = nn_weights_peek(w, "emb_g.weight");
-    int64_t width = phone->rank == 2 ? phone->shape[1] : 0;
-    bool unreadable = rvc_voice_config_read(&c, w, &e) != NN_OK;
-    int version = !unreadable ? c.version : width == 256 ? 1 : width == 768 ? 2 : 0;
+    nn_weights *w = NULL;
+    const rvc_tensor *phone = rvc_checkpoint_find(checkpoint, "enc_p.emb_phone.weight"),
+                     *g = rvc_checkpoint_find(checkpoint, "emb_g.weight");
+    double width = phone && phone->stored->rank == 2 ? (double)phone->shape[1] : 0;
+    bool readable = !rvc_weights_open(&w, path, RVC_KIND_VOICE, &e) && !rvc_voice_config_read(&c, w, &e);
+    nn_weights_free(w);
+    int version = readable ? c.version : width == 256 ? 1 : width == 768 ? 2 : 0;
     say(r, "version", (const char *const[]){"unknown", "v1", "v2"}[version]);
-    count(r, "feature_width", (double)width);
-    r->failed |= !cJSON_AddBoolToObject(r->json, "f0", nn_weights_peek(w, "enc_p.emb_pitch.weight") != NULL);
-    if (g && g->rank == 2) count(r, "speakers", (double)g->shape[0]);
-    if (unreadable) {
-        say_problem(r, nn_weights_path(w), &e);
-        return;
-    }
-    count(r, "sample_rate", c.rate);
-    cJSON *rates = list(r, "upsample_rates");
+    r->failed |= !cJSON_AddBoolToObject(r->json, "f0",
+                                        rvc_checkpoint_find(checkpoint, "enc_p.emb_pitch.weight") != NULL);
+    if (readable) count(r, "sample_rate", c.rate);
+    if (g && g->stored->rank == 2) count(r, "speakers", (double)g->shape[0]);
+    count(r, "feature_width", width);
+    cJSON *rates = readable ? list(r, "upsample_rates") : NULL;
     for (int i = 0; i < c.levels; i++) append(r, rates, cJSON_CreateNumber(c.up_rate[i]));
+    if (!readable) say_problem(r, path, &e);
 }
 
-/* "float16, float32": each dtype once, in the order met. */
-static void tell_dtypes(report *r, const nn_weights *w) {
+/* "float16, float32": each dtype once, in the order met; and the numbers of tensors and of their elements. */
+static void tell_sizes(report *r, const rvc_checkpoint *c) {
     char text[256] = "";
-    for (size_t i = 0; i < nn_weights_count(w); i++) {
-        const char *dtype = nn_weights_at(w, i)->dtype;
+    double elements = 0;
+    for (size_t i = 0; i < rvc_checkpoint_count(c); i++) {
+        const npz_array *t = rvc_checkpoint_at(c, i)->stored;
+        const char *dtype = npz_dtype_name(t->dtype);
         size_t n = strlen(text);
+        elements += (double)t->count;
         if (!strstr(text, dtype)) snprintf(text + n, sizeof text - n, "%s%s", n ? ", " : "", dtype);
     }
+    count(r, "tensors", (double)rvc_checkpoint_count(c));
+    count(r, "parameters", elements);
     say(r, "dtypes", text);
 }
 
-static nn_code tell_model(report *r, const char *path, bool tensors, nn_error *e) {
-    nn_weights *w;
-    nn_code code = nn_weights_open(&w, path, e);
-    if (code) return code;
-    const struct kind *kind = kind_of(w);
-    say(r, "kind", kind->name);
-    if (kind == &kinds[0]) tell_voice(r, w);
-    double elements = 0, leftovers = 0;
-    for (size_t i = 0; i < nn_weights_count(w); i++) elements += (double)nn_weights_at(w, i)->count;
-    count(r, "tensors", (double)nn_weights_count(w));
-    count(r, "parameters", elements);
-    tell_dtypes(r, w);
-    if (nn_weights_config(w)) {
-        cJSON *config = cJSON_Parse(nn_weights_config(w));
-        if (!config)
-            say(r, "problem", "its config.json is not JSON");
-        else if (!cJSON_AddItemToObject(r->json, "config", config))
-            r->failed = true;
-    }
+static void tell_names(report *r, const rvc_checkpoint *c) {
+    const struct patterns *p = &patterns_of[rvc_checkpoint_kind(c)];
+    double leftovers = 0;
     cJSON *unknown = list(r, "unknown_tensors");
-    for (size_t i = 0; i < nn_weights_count(w); i++) {
-        const char *name = nn_weights_at(w, i)->name;
-        if (matches_any(kind->needs, name)) continue;
-        if (matches_any(kind->leaves, name))
+    for (size_t i = 0; i < rvc_checkpoint_count(c); i++) {
+        const rvc_tensor *t = rvc_checkpoint_at(c, i);
+        if (t->leftover || matches_any(p->leaves, t->name))
             leftovers++;
-        else
-            append(r, unknown, cJSON_CreateString(name));
+        else if (!matches_any(p->needs, t->name))
+            append(r, unknown, cJSON_CreateString(t->name));
     }
     count(r, "training_leftovers", leftovers);
-    if (tensors) tell_tensors(r, w);
-    nn_weights_free(w);
+}
+
+static void tell_config(report *r, const rvc_checkpoint *c) {
+    if (!rvc_checkpoint_config(c)) return;
+    cJSON *config = cJSON_Parse(rvc_checkpoint_config(c));
+    if (config && !cJSON_AddItemToObject(r->json, "config", config)) {
+        cJSON_Delete(config);
+        r->failed = true;
+    }
+}
+
+static void tell_bytes(report *r, const char *path) {
+    struct stat st;
+    if (stat(path, &st) == 0) count(r, "file_bytes", (double)st.st_size);
+}
+
+/* Whether features of `width` channels are those the voice takes. */
+static void tell_fit(report *r, const voice *v, int width) {
+    if (!v->path) return;
+    char text[100];
+    snprintf(text, sizeof text, "no: the voice takes features of %d channels", v->width);
+    say(r, "fits_the_voice", width == v->width ? "yes" : text);
+}
+
+static nn_code tell_model(report *r, const char *path, const settings *s, nn_error *e) {
+    rvc_checkpoint *c;
+    nn_code code = rvc_checkpoint_open(&c, path, e);
+    if (code) return code;
+    rvc_kind kind = rvc_checkpoint_kind(c);
+    nn_error problem = {0};
+    say(r, "kind", rvc_kind_name(kind));
+    say(r, "format", rvc_checkpoint_format(c));
+    tell_bytes(r, rvc_checkpoint_file(c));
+    if (kind == RVC_KIND_VOICE)
+        tell_voice(r, path, c);
+    else if (rvc_checkpoint_check(c, RVC_KIND_OTHER, &problem))
+        say_problem(r, path, &problem);
+    if (rvc_checkpoint_note(c)) say(r, "note", rvc_checkpoint_note(c));
+    if (kind == RVC_KIND_HUBERT && s->voice.path) {
+        const char *name = s->voice.version == 1 ? "final_proj.weight" : "post_extract_proj.weight";
+        const rvc_tensor *t = rvc_checkpoint_find(c, name);
+        tell_fit(r, &s->voice, t && t->stored->rank == 2 ? (int)t->shape[0] : 0);
+    }
+    tell_sizes(r, c);
+    tell_config(r, c);
+    tell_names(r, c);
+    if (s->tensors) tell_tensors(r, c);
+    rvc_checkpoint_close(c);
     return NN_OK;
 }
 
-static nn_code tell_index(report *r, const char *path, nn_error *e) {
+static nn_code tell_index(report *r, const char *path, const settings *s, nn_error *e) {
     rvc_index *x;
     nn_code code = rvc_index_open(&x, path, e);
     if (code) return code;
     int width = rvc_index_width(x);
     say(r, "kind", "index");
     say(r, "type", rvc_index_type(x));
+    tell_bytes(r, path);
     count(r, "width", width);
     count(r, "vectors", (double)rvc_index_vectors(x));
     count(r, "lists", rvc_index_lists(x));
@@ -282,6 +286,7 @@ static nn_code tell_index(report *r, const char *path, nn_error *e) {
         width == 256   ? "v1 voices"
         : width == 768 ? "v2 voices"
                        : "no voice of v1 (256) or v2 (768)");
+    tell_fit(r, &s->voice, width);
     nn_error problem = {0};
     if (rvc_index_check(x, width, &problem)) say_problem(r, path, &problem);
     rvc_index_close(x);
@@ -359,62 +364,94 @@ static bool is_index(const char *path) {
 }
 
 /* One file's report on stdout; a failure in a line on stderr (and, as JSON, on stdout too). */
-static int inform(const char *path, bool as_json, bool tensors) {
+static int inform(const char *path, const settings *s) {
     nn_error e = {0};
     report r = {.json = cJSON_CreateObject()};
     r.failed = !r.json;
     say(&r, "file", path);
-    nn_code code = is_index(path) ? tell_index(&r, path, &e) : tell_model(&r, path, tensors, &e);
+    nn_code code = is_index(path) ? tell_index(&r, path, s, &e) : tell_model(&r, path, s, &e);
     if (code) {
         fprintf(stderr, "rvc info: %s\n", e.text);
         say(&r, "error", e.text);
     }
-    char *text = as_json && !r.failed ? cJSON_PrintUnformatted(r.json) : NULL;
-    if (r.failed || (as_json && !text))
+    char *text = s->json && !r.failed ? cJSON_PrintUnformatted(r.json) : NULL;
+    if (r.failed || (s->json && !text))
         fprintf(stderr, "rvc info: out of memory for %s\n", path);
     else if (text)
         puts(text);
     else if (!code)
-        print_report(r.json, tensors);
+        print_report(r.json, s->tensors);
     free(text);
     cJSON_Delete(r.json);
     return code || r.failed;
 }
 
 static const char help[] =
-    "usage: rvc info [--json] [--tensors] FILE...\n"
+    "usage: rvc info [--json] [--tensors] [--voice VOICE] FILE...\n"
     "\n"
     "Says what each FILE is: a voice (version, pitch, sample rate, speakers), a HuBERT or RMVPE\n"
-    "model (.npz), or a retrieval index (.index), and which voices an index fits.\n"
+    "model, in any format that `rvc import` reads, or a retrieval index (.index), and which\n"
+    "voices an index fits. A Transformers model is named by its folder.\n"
     "\n"
-    "  --json     one JSON object a line\n"
-    "  --tensors  list every tensor with its dtype and shape\n"
+    "  --json         one JSON object a line\n"
+    "  --tensors      list every tensor with its dtype and shape, under the name used here\n"
+    "  --voice VOICE  say of an index or a HuBERT whether it fits this voice\n"
     "\n"
-    "'unknown tensors' are those the network does not read: none in a checkpoint this program\n"
-    "fully knows. 'training leftovers' are known and not needed. Exit status 1 where a file could\n"
-    "not be read; the others are still shown.\n";
+    "'problem' is why a model cannot be used, and what to do. 'unknown tensors' are those the\n"
+    "network does not read: none in a checkpoint this program fully knows. 'training leftovers'\n"
+    "are known and not needed. Exit status 1 where a file could not be read; the others are\n"
+    "still shown.\n";
+
+/* argv into *s, options wherever they stand; files move to the front of argv. 0, or 2 after a line on stderr.
+ */
+static int read_arguments(settings *s, int argc, char **argv) {
+    bool options = true;
+    for (int i = 1; i < argc; i++) {
+        if (!options || argv[i][0] != '-')
+            argv[1 + s->files++] = argv[i];
+        else if (!strcmp(argv[i], "--"))
+            options = false;
+        else if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help"))
+            s->help = true;
+        else if (!strcmp(argv[i], "--json"))
+            s->json = true;
+        else if (!strcmp(argv[i], "--tensors"))
+            s->tensors = true;
+        else if (!strcmp(argv[i], "--voice") && i + 1 < argc)
+            s->voice.path = argv[++i];
+        else {
+            fprintf(stderr, "rvc info: %s %s\n", argv[i],
+                    !strcmp(argv[i], "--voice") ? "takes a file" : "is an unknown option; --help lists them");
+            return 2;
+        }
+    }
+    if (s->files || s->help) return 0;
+    fputs("usage: rvc info [--json] [--tensors] [--voice VOICE] FILE...   (--help says more)\n", stderr);
+    return 2;
+}
+
+/* What the voice of --voice takes. */
+static nn_code read_voice(voice *v, nn_error *e) {
+    nn_weights *w;
+    rvc_voice_config c = {0};
+    nn_code code = rvc_weights_open(&w, v->path, RVC_KIND_VOICE, e);
+    if (!code) code = rvc_voice_config_read(&c, w, e);
+    nn_weights_free(w);
+    v->version = c.version;
+    v->width = c.feature_width;
+    return code;
+}
 
 int rvc_info_main(int argc, char **argv) {
-    bool json = false, tensors = false, options = true;
-    int files = 0, status = 0;
-    for (int i = 1; i < argc; i++) { /* options first, wherever they stand; files move to the front */
-        if (options && (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help"))) return fputs(help, stdout) < 0;
-        if (options && !strcmp(argv[i], "--"))
-            options = false;
-        else if (options && !strcmp(argv[i], "--json"))
-            json = true;
-        else if (options && !strcmp(argv[i], "--tensors"))
-            tensors = true;
-        else if (options && argv[i][0] == '-') {
-            fprintf(stderr, "rvc info: unknown option %s\n", argv[i]);
-            return 2;
-        } else
-            argv[1 + files++] = argv[i];
+    settings s = {.files = 0};
+    nn_error e = {0};
+    int status = read_arguments(&s, argc, argv);
+    if (status) return status;
+    if (s.help) return fputs(help, stdout) < 0;
+    if (s.voice.path && read_voice(&s.voice, &e)) {
+        fprintf(stderr, "rvc info: %s\n", e.text);
+        return 1;
     }
-    if (files == 0) {
-        fputs("usage: rvc info [--json] [--tensors] FILE...   (--help says more)\n", stderr);
-        return 2;
-    }
-    for (int i = 1; i <= files; i++) status |= inform(argv[i], json, tensors);
+    for (int i = 1; i <= s.files; i++) status |= inform(argv[i], &s);
     return status;
 }

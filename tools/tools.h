@@ -7,6 +7,7 @@
 
 int rvc_synthesize_main(int argc, char **argv);
 int rvc_info_main(int argc, char **argv);
+int rvc_import_main(int argc, char **argv);
 int rvc_verify_main(int argc, char **argv);
 
 /* Writes the synthetic checkpoint that the manifest (name, shape, offset, scale, one tensor a line) describes

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../rvc/checkpoint.h"
 #include "tools.h"
 
 /* ---- the file ---- */
@@ -214,15 +215,16 @@ static int take(verify_settings *s, int argc, char **argv, int i) {
     return 1;
 }
 
-/* DIR/NAME in --models, $RVC_MODELS or ./models, malloc'd; NULL where it is in none. */
+/* DIR/NAME.npz or .pt in --models, $RVC_MODELS or ./models, malloc'd; NULL where it is in none. */
 static char *find_network(const char *models, const char *name) {
-    const char *folders[] = {models, getenv("RVC_MODELS"), "models"};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        if (!folders[i] || !*folders[i]) continue;
-        size_t size = strlen(folders[i]) + strlen(name) + 2;
+    const char *folders[] = {models, getenv("RVC_MODELS"), "models"}, *endings[] = {".npz", ".pt"};
+    for (size_t i = 0; i < 2 * sizeof folders / sizeof *folders; i++) {
+        const char *folder = folders[i / 2];
+        if (!folder || !*folder) continue;
+        size_t size = strlen(folder) + strlen(name) + sizeof "/.npz";
         char *path = malloc(size);
         if (!path) return NULL;
-        snprintf(path, size, "%s/%s", folders[i], name);
+        snprintf(path, size, "%s/%s%s", folder, name, endings[i % 2]);
         if (access(path, R_OK) == 0) return path;
         free(path);
     }
@@ -231,17 +233,17 @@ static char *find_network(const char *models, const char *name) {
 
 static nn_code open_all(verify *v) {
     verify_settings *s = &v->set;
-    if (!s->hubert) s->hubert = v->found[0] = find_network(s->models, "hubert_base.npz");
-    if (!s->rmvpe) s->rmvpe = v->found[1] = find_network(s->models, "rmvpe.npz");
+    if (!s->hubert) s->hubert = v->found[0] = find_network(s->models, "hubert_base");
+    if (!s->rmvpe) s->rmvpe = v->found[1] = find_network(s->models, "rmvpe");
     const char *precision = s->precision ? s->precision : "f32";
     if (strcmp(precision, "f32") != 0)
         return nn_fail(&v->e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; this build has: f32",
                        precision);
     nn_code code = npz_open(&v->z, s->reference, &v->e);
     if (!code) code = nn_device_open(&v->device, s->device ? s->device : "auto", 0, &v->e);
-    if (!code && s->model) code = nn_weights_open(&v->voice, s->model, &v->e);
-    if (!code && s->hubert) code = nn_weights_open(&v->hubert, s->hubert, &v->e);
-    if (!code && s->rmvpe) code = nn_weights_open(&v->rmvpe, s->rmvpe, &v->e);
+    if (!code && s->model) code = rvc_weights_open(&v->voice, s->model, RVC_KIND_VOICE, &v->e);
+    if (!code && s->hubert) code = rvc_weights_open(&v->hubert, s->hubert, RVC_KIND_HUBERT, &v->e);
+    if (!code && s->rmvpe) code = rvc_weights_open(&v->rmvpe, s->rmvpe, RVC_KIND_RMVPE, &v->e);
     return code;
 }
 

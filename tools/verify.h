@@ -13,41 +13,46 @@ typedef struct verify_settings {
 
 typedef struct verify {
     verify_settings set;
-    char *found[2];            /* hubert and rmvpe where they were looked for; owned */
-    npz *z;                    /* the reference file */
+    char *found[2]; /* hubert and rmvpe where they were looked for; owned */
+    npz *z;         /* the reference file */
     nn_device *device;
-    nn_weights *voice, *hubert, *rmvpe;    /* opened when first needed; NULL where not given */
+    nn_weights *voice, *hubert, *rmvpe; /* opened when first needed; NULL where not given */
     int passed, failed, skipped;
-    nn_error e;                /* why the current stage could not run */
+    nn_error e; /* why the current stage could not run */
 } verify;
 
 /* How close is close enough. */
-#define VERIFY_SNR_DB 100.0        /* every network's output */
-#define VERIFY_SEGMENT_DB 80.0     /* a whole chunk of the pipeline, whose pitch went through our own mel */
-#define VERIFY_CENTS 0.01          /* f0 where both are voiced */
+#define VERIFY_SNR_DB 100.0    /* every network's output */
+#define VERIFY_SEGMENT_DB 80.0 /* a whole chunk of the pipeline, whose pitch went through our own mel */
+#define VERIFY_CENTS 0.01      /* f0 where both are voiced */
 #define VERIFY_PIPELINE_CENTS 0.1
 
-/* The array `name` as float32, malloc'd; NULL where it is absent or unreadable (then v->e says why). *count: elements. */
+/* The array `name` as float32, malloc'd; NULL where it is absent or unreadable (then v->e says why). *count:
+ * elements. */
 float *verify_array(verify *v, const char *name, size_t *count);
 float verify_scalar(verify *v, const char *name, float otherwise);
 bool verify_has(const verify *v, const char *name);
-int verify_axis(const verify *v, const char *name, int axis);     /* 0 where there is none */
+int verify_axis(const verify *v, const char *name, int axis); /* 0 where there is none */
 /* [rows][columns] -> [columns][rows], malloc'd, NULL: out of memory. */
 float *verify_transposed(const float *x, size_t rows, size_t columns);
 
-/* One line each. `got` has what we computed in the file's layout; NULL means it could not be, for the reason in v->e. */
-void verify_compare(verify *v, const char *line, const char *name, const float *got, size_t count, double wanted_db);
-void verify_compare_f0(verify *v, const char *line, const char *name, const float *got, size_t count, double cents);
-void verify_verdict(verify *v, const char *line, const char *name, double max_error, double snr, double correlation,
-                    bool pass, const char *note);
-void verify_fail(verify *v, const char *line, const char *name);   /* reason in v->e, which is cleared */
-void verify_skip(verify *v, const char *name, const char *reason); /* no line where the file has no such tensor */
+/* One line each. `got` has what we computed in the file's layout; NULL means it could not be, for the reason
+ * in v->e. */
+void verify_compare(verify *v, const char *line, const char *name, const float *got, size_t count,
+                    double wanted_db);
+void verify_compare_f0(verify *v, const char *line, const char *name, const float *got, size_t count,
+                       double cents);
+void verify_verdict(verify *v, const char *line, const char *name, double max_error, double snr,
+                    double correlation, bool pass, const char *note);
+void verify_fail(verify *v, const char *line, const char *name); /* reason in v->e, which is cleared */
+void verify_skip(verify *v, const char *name,
+                 const char *reason); /* no line where the file has no such tensor */
 
 /* The stages: each checks what the file holds the inputs of. */
-void verify_pitch(verify *v);          /* mel, salience, f0 */
-void verify_content(verify *v);        /* hubert_l0, hubert_v1, hubert_v2 */
-void verify_synthesizer(verify *v);    /* m, logs, z_p, z, har_source, audio */
-void verify_retrieval(verify *v);      /* scores, ids, retrieved */
-void verify_pipeline(verify *v);       /* f0_raw, segment_0, audio_int16 */
+void verify_pitch(verify *v);       /* mel, salience, f0 */
+void verify_content(verify *v);     /* hubert_l0, hubert_v1, hubert_v2 */
+void verify_synthesizer(verify *v); /* m, logs, z_p, z, har_source, audio */
+void verify_retrieval(verify *v);   /* scores, ids, retrieved */
+void verify_pipeline(verify *v);    /* f0_raw, segment_0, audio_int16 */
 
 #endif

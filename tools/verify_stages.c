@@ -104,40 +104,32 @@ void verify_pitch(verify *v) {
 
 void verify_content(verify *v) {
     static const struct {
-        const char *tensor, *output;
+        const char *tensor;
         unsigned flag;
-    } layers[] = {{"hubert_l0", "l0", RVC_HUBERT_L0},
-                  {"hubert_v1", "v1", RVC_HUBERT_V1},
-                  {"hubert_v2", "v2", RVC_HUBERT_V2}};
-    enum { LAYERS = sizeof layers / sizeof *layers };
-    unsigned wanted = 0;
-    for (int i = 0; i < LAYERS; i++) {
-        if (!v->hubert)
+        const char *width; /* tensor whose first axis is the output's width */
+    } layers[] = {{"hubert_l0", RVC_HUBERT_L0, "encoder.layer_norm.weight"},
+                  {"hubert_v1", RVC_HUBERT_V1, "final_proj.weight"},
+                  {"hubert_v2", RVC_HUBERT_V2, "encoder.layer_norm.weight"}};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        if (!verify_has(v, layers[i].tensor)) continue;
+        if (!v->hubert) {
             verify_skip(v, layers[i].tensor, "needs --hubert FILE");
-        else if (verify_has(v, layers[i].tensor))
-            wanted |= layers[i].flag;
-    }
-    if (!wanted) return;
-    size_t n;
-    nn_plan *p = NULL;
-    float *audio = verify_array(v, "audio16k", &n);
-    nn_code code = audio ? nn_plan_new(&p, rvc_hubert_graph(v->hubert, (int)n, wanted), v->device, &v->e)
-                         : NN_ERROR_FORMAT;
-    if (!code) {
-        nn_plan_write(p, "audio", audio);
-        code = nn_plan_run(p, &v->e);
-    }
-    nn_error e = v->e;
-    for (int i = 0; i < LAYERS; i++) {
-        if (!(wanted & layers[i].flag)) continue;
-        size_t count = 0;
-        float *x = code ? NULL : output(v, p, layers[i].output, &count);
-        if (code) v->e = e;
-        verify_compare(v, layers[i].tensor, layers[i].tensor, x, count, VERIFY_SNR_DB);
+            continue;
+        }
+        size_t n = 0;
+        float *audio = verify_array(v, "audio16k", &n);
+        const nn_weight *t = nn_weights_peek(v->hubert, layers[i].width);
+        size_t count = rvc_hubert_frames(n) * (t ? (size_t)t->shape[0] : 0);
+        float *x = malloc((count + 1) * sizeof *x);
+        rvc_hubert *h = NULL;
+        nn_code code = !x ? nn_fail_memory(&v->e, layers[i].tensor) : audio ? NN_OK : NN_ERROR_FORMAT;
+        if (!code) code = rvc_hubert_new(&h, v->hubert, v->device, &v->e);
+        if (!code) code = rvc_hubert_run(h, audio, n, layers[i].flag, x, &v->e);
+        verify_compare(v, layers[i].tensor, layers[i].tensor, code ? NULL : x, count, VERIFY_SNR_DB);
+        rvc_hubert_free(h);
+        free(audio);
         free(x);
     }
-    nn_plan_free(p);
-    free(audio);
 }
 
 /* ---- synthesizer ---- */

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 
 /* v [shape of t] *= g / |v|, the norm over the axes where g has length 1. */
-static nn_code fold_weight_norm(const nn_weight *t, const nn_weight *gt, float *v, const float *g, nn_error *e) {
+static nn_code fold_weight_norm(const char *path, const nn_weight *t, const nn_weight *gt, float *v, const float *g, nn_error *e) {
     if (gt->rank != t->rank)
-        return nn_fail(e, NN_ERROR_MODEL, "tensor \"%s\" has %d axes, expected %d", gt->name, gt->rank, t->rank);
+        return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" has %d axes, expected %d", path, gt->name, gt->rank, t->rank);
     for (int i = 0; i < t->rank; i++)
         if (gt->shape[i] != 1 && gt->shape[i] != t->shape[i])
-            return nn_fail(e, NN_ERROR_MODEL, "tensor \"%s\" does not fit \"%s\" on axis %d", gt->name, t->name, i);
+            return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" does not fit \"%s\" on axis %d", path, gt->name, t->name, i);
     double *sum = calloc((size_t)gt->count, sizeof *sum);
     if (!sum) return nn_fail_memory(e, t->name);
     for (int pass = 0; pass < 2; pass++) {
@@ -52,7 +52,7 @@ static nn_code load_weight(nn_weights *w, const char *name, float **out, nn_erro
         float *scale = NULL;
         nn_code code = nn_weights_load(w, other, -1, NULL, &scale, e);
         if (!code) code = nn_weights_load(w, full, -1, NULL, out, e);
-        if (!code) code = fold_weight_norm(v, nn_weights_peek(w, other), *out, scale, e);
+        if (!code) code = fold_weight_norm(nn_weights_path(w), v, nn_weights_peek(w, other), *out, scale, e);
         free(scale);
         return code;
     }

@@ -89,8 +89,7 @@ static nn_code pack_all(const nn_conv_folded *s, nn_weights *w, int vector, cons
         phase->at = at;
         at += pack_phase(s, vector, phase, (float *)(void *)((char *)k + header) + at);
     }
-    nn_weights_keep(w, key, k, bytes);
-    return NN_OK;
+    return nn_weights_keep(w, key, k, bytes) ? NN_OK : nn_fail_memory(e, s->node->name);
 }
 
 nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e) {

@@ -84,8 +84,7 @@ static nn_code pack_all(const nn_conv_folded *s, nn_weights *w, int vector, cons
     memcpy(blob + head.bias_at, s->bias, (size_t)s->c_out * sizeof(float));
     float *to = (float *)(void *)(blob + head.floats_at);
     for (int i = 0; i < head.panels; i++) pack_panel(s, f, &head, i, columns, to + (size_t)i * head.panel_floats);
-    nn_weights_keep(w, key, blob, bytes);
-    return NN_OK;
+    return nn_weights_keep(w, key, blob, bytes) ? NN_OK : nn_fail_memory(e, s->node->name);
 }
 
 nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e) {
