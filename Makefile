@@ -1,6 +1,8 @@
 # make            build/rvc and build/librvc.a            make test     every test, also under ASan+UBSan and valgrind
 # make demo       converts samples/, says what took how long   make bench    speed and memory, tables and build/bench/*.json
 # make install    PREFIX=/usr/local DESTDIR=              make check-format, uninstall, clean
+# make fuzz       the readers against made-up files, FUZZ_SECONDS=300 each (needs clang)
+# make check-torch    import against files PyTorch writes (needs python3 with torch)
 #
 # CC=clang takes another compiler, BUILD=folder another build folder, SANITIZE=1 adds ASan+UBSan, V=1 shows commands.
 # Sources are found by folder, kernels by their line in nn/ops.def: a new file needs no change here.
@@ -30,7 +32,7 @@ endif
 
 # ---- libraries ---------------------------------------------------------------------------------------------------
 # libraries.mk is made by a rule, so make runs packages.sh, reads the flags and starts over; cleaning needs none of it.
-modules := sndfile samplerate fftw3 libzip libcjson
+modules := sndfile samplerate fftw3 libzip libcjson libxxhash
 ifneq ($(filter-out clean uninstall check-format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif
@@ -83,7 +85,7 @@ benchmarks     := $(bench_mains:%.c=$(BUILD)/%)
 version        := $(shell sed -n 's/^.define RVC_VERSION "\(.*\)"/\1/p' rvc/rvc.h)
 soname         := librvc.so.$(firstword $(subst ., ,$(version)))
 
-.PHONY: all demo demo-models test test-programs asan asan-test bench benchmarks install uninstall clean check-format force
+.PHONY: all fuzz fuzz-programs check-torch demo demo-models test test-programs asan asan-test bench benchmarks install uninstall clean check-format force
 
 all: $(BUILD)/rvc $(BUILD)/librvc.a
 
@@ -170,8 +172,51 @@ asan:
 asan-test: asan
 	sh tests/run $(BUILD)-asan
 
-test: test-programs asan
+test: test-programs asan fuzz-programs
 	sh tests/run $(BUILD) $(BUILD)-asan
+
+# Full-size checkpoints written by the real PyTorch. PYTHON3= names the Python that has it.
+PYTHON3 ?= python3
+check-torch: all demo-models
+	$(PYTHON3) tests/check_torch.py $(BUILD)/rvc $(BUILD)/demo/models $(BUILD)/check-torch
+
+# ---- fuzzing -----------------------------------------------------------------------------------------------------
+# The readers and nothing else, by clang with libFuzzer and both sanitizers. Without it the short run of `make test` is
+# skipped and `make fuzz` says what is missing.
+FUZZ_CC      ?= clang
+FUZZ_SECONDS ?= 300
+comma        := ,
+fuzz_dir     := $(BUILD)/fuzz
+fuzz_mains   := $(wildcard tests/fuzz/fuzz_*.c)
+fuzz_sources := $(wildcard nn/*.c rvc/checkpoint*.c) rvc/index.c rvc/retrieval.c \
+    convert/audio.c convert/interrupt.c convert/ogg.c convert/text.c
+fuzz_objects := $(patsubst %.c,$(fuzz_dir)/%.o,$(fuzz_sources) $(fuzz_mains) tests/fuzz/make_seeds.c)
+fuzz_targets := $(fuzz_mains:tests/fuzz/%.c=$(fuzz_dir)/%) $(fuzz_dir)/make_seeds
+fuzz_flags    = $(filter-out -fsanitize=%,$(base)) $(library_cflags) -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+fuzz_probe    = echo 'int LLVMFuzzerTestOneInput(const char *d, long n) { return !d && n; }' | \
+    $(FUZZ_CC) -fsanitize=fuzzer,address -x c - -o $(fuzz_dir)/probe 2>/dev/null
+
+fuzz-programs:
+	mkdir -p $(fuzz_dir)
+	+if $(fuzz_probe); then $(MAKE) $(fuzz_targets); fi
+
+fuzz: fuzz-programs
+	[ -x $(fuzz_dir)/make_seeds ] || { echo 'make fuzz needs clang with libFuzzer (Debian: clang libclang-rt-dev)'; exit 1; }
+	sh tests/fuzz/run $(fuzz_dir) $(FUZZ_SECONDS)
+
+$(fuzz_objects): $(fuzz_dir)/%.o: %.c $(BUILD)/flags
+	$(say) CC '$< (fuzz)'
+	mkdir -p $(@D)
+	$(FUZZ_CC) $(fuzz_flags) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
+-include $(fuzz_objects:.o=.d)
+
+$(fuzz_dir)/readers.a: $(patsubst %.c,$(fuzz_dir)/%.o,$(fuzz_sources))
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(fuzz_targets): $(fuzz_dir)/%: $(fuzz_dir)/tests/fuzz/%.o $(fuzz_dir)/readers.a
+	$(say) LD $@
+	$(FUZZ_CC) -fsanitize=$(if $(findstring make_seeds,$@),,fuzzer$(comma))address,undefined $^ $(libs) -o $@
 
 # ---- benchmarks --------------------------------------------------------------------------------------------------
 benchmarks: $(benchmarks)

@@ -27,10 +27,10 @@ typedef struct option {
 #define P CONVERT_PITCH
 #define AT(field) offsetof(convert_settings, field)
 static const option options[] = {
-    {"model", 'm', TEXT, C, AT(model), 0, 0, "VOICE", "the voice: .npz or .pth [required]"},
+    {"model", 'm', TEXT, C, AT(model), 0, 0, "VOICE", "the voice: .pth or .npz [required]"},
     {"output", 'o', TEXT, C | P, AT(output), 0, 0, "OUT", "where the result goes [required]"},
-    {"hubert", 0, TEXT, C, AT(hubert), 0, 0, "FILE", "HuBERT [hubert_base.npz in the models folder]"},
-    {"rmvpe", 0, TEXT, C | P, AT(rmvpe), 0, 0, "FILE", "RMVPE [rmvpe.npz in the models folder]"},
+    {"hubert", 0, TEXT, C, AT(hubert), 0, 0, "FILE", "HuBERT [hubert_base.npz or .pt in the models folder]"},
+    {"rmvpe", 0, TEXT, C | P, AT(rmvpe), 0, 0, "FILE", "RMVPE [rmvpe.npz or .pt in the models folder]"},
     {"models", 0, TEXT, C | P, AT(models), 0, 0, "DIR",
      "where both lie [$RVC_MODELS, then ./models, then the user's data folder]"},
     {"index", 'i', TEXT, C, AT(index), 0, 0, "FILE", "the voice's .index file, for its own timbre [none]"},
@@ -215,7 +215,7 @@ static int read_option(convert_settings *s, convert_command command, int argc, c
 /* What must be there, and what does not go together. */
 static int check(const convert_settings *s, convert_command command) {
     const char *missing = NULL;
-    if (command == CONVERT_CONVERT && !s->model) missing = "the voice is missing: -m VOICE.npz";
+    if (command == CONVERT_CONVERT && !s->model) missing = "the voice is missing: -m VOICE.pth";
     if (!s->output)
         missing =
             command == CONVERT_PITCH ? "the output is missing: -o F0.csv" : "the output is missing: -o OUT";
@@ -276,7 +276,8 @@ static const char convert_intro[] =
     "Options (default in brackets):\n";
 static const char convert_outro[] =
     "\n"
-    "HuBERT and RMVPE are shared by all voices: hubert_base.npz and rmvpe.npz are looked for in --models "
+    "HuBERT and RMVPE are shared by all voices: hubert_base and rmvpe (.npz or .pt) are looked for in "
+    "--models "
     "DIR, $RVC_MODELS,\n"
     "./models, and $XDG_DATA_HOME/rvc (or ~/.local/share/rvc). An OUT folder also holds .rvc-journal.jsonl, "
     "from which\n"

@@ -58,7 +58,7 @@ static int help(FILE *to, int status) {
     for (const subcommand *c = subcommands; c < subcommands + SUBCOMMANDS; c++)
         fprintf(to, "    rvc %-11s %s\n", c->name, c->help);
     fputs("\n`rvc SUBCOMMAND --help` tells more. To begin:\n"
-          "    rvc convert song.wav -o out/ -m voice.npz\n",
+          "    rvc convert song.wav -o out/ -m voice.pth\n",
           to);
     return status;
 }

@@ -30,6 +30,7 @@ nn_code nn_device_open(nn_device **out, const char *name, int threads, nn_error 
 void nn_device_close(nn_device *d);                 /* NULL is fine */
 const char *nn_device_name(const nn_device *d);     /* "cpu (avx512, 2 threads)" */
 int nn_device_threads(const nn_device *d);
+const char *nn_device_layout(const nn_device *d);   /* which packed weights it wants: "avx512" */
 
 /* ---- building ------------------------------------------------------------------------------------------ */
 

@@ -201,7 +201,9 @@ static pickle_value *make_bytes(pickle_machine *m, const pickle_value *args) {
         bool two = (c == 0xc2 || c == 0xc3) && i + 1 < n;
         text[length++] = (char)(two ? c << 6 | ((unsigned char)from->text[++i] & 0x3f) : c);
     }
-    if (v) v->count = (uint32_t)length;
+    if (!v) return NULL;
+    text[length] = '\0';
+    v->count = (uint32_t)length;
     return v;
 }
 

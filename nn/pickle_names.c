@@ -81,6 +81,7 @@ static char *put_utf8(char *dst, long c) {
 /* One escape of a string literal, after its backslash, to *dst; false: broken. */
 static bool literal_escape(char **dst, const char **at, const char *end) {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
+    if (*at == end) return false;
     const char *simple = **at ? strchr(from, **at) : NULL;
     long x;
     if (simple) {
@@ -102,7 +103,7 @@ size_t pickle_unescape(char *dst, const char *src, size_t n, bool unicode) {
     char *first = dst;
     while (src < end) {
         char c = *src++;
-        bool escape = c == '\\' && src < end && (!unicode || *src == 'u' || *src == 'U');
+        bool escape = c == '\\' && (!unicode || (src < end && (*src == 'u' || *src == 'U')));
         if (!escape && unicode) {
             dst = put_utf8(dst, (unsigned char)c);
         } else if (!escape) {

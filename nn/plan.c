@@ -18,6 +18,7 @@ void nn_device_close(nn_device *d) {
 }
 
 const char *nn_device_name(const nn_device *d) { return d->name; }
+const char *nn_device_layout(const nn_device *d) { return d->layout; }
 int nn_device_threads(const nn_device *d) { return d->threads; }
 
 nn_code nn_plan_new(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e) {

@@ -24,6 +24,7 @@ typedef struct nn_backend {
 struct nn_device {
     const nn_backend *backend;
     char name[96];
+    const char *layout;       /* of packed weights */
     int threads;
 };
 

@@ -14,7 +14,7 @@
 
 #include "archive_format.h"
 
-enum { MAX_HEADER = 1 << 24 }; /* the format allows 100 MB; a thousand tensors need 0.1 */
+enum { MAX_HEADER = 1 << 21 }; /* the format allows 100 MB; a thousand tensors need 0.1 */
 
 typedef struct safetensors {
     FILE *file; /* the archive's */
@@ -158,7 +158,7 @@ nn_code safetensors_open(nn_archive *a, FILE *file, uint64_t size, nn_error *e) 
                        path);
     if (length > MAX_HEADER)
         return nn_fail(e, NN_ERROR_FORMAT,
-                       "%s: its safetensors header is longer than 16 MB, which no model needs", path);
+                       "%s: its safetensors header is longer than 2 MB, which no model needs", path);
     char *text = malloc((size_t)length + 1);
     if (!text) return nn_fail_memory(e, path);
     nn_code code = nn_archive_read_at(file, sizeof length, text, length)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "names.h"
 #include "strided.h"
@@ -18,7 +19,9 @@ _Static_assert((int)NN_WEIGHT_RANK == (int)NPZ_MAX_RANK, "shapes are copied");
 
 typedef struct blob {
     char *key;
-    void *data; /* owned */
+    void *data; /* owned, or in the mapping */
+    size_t bytes;
+    bool lasting, mapped;
 } blob;
 
 /* Where a weight lies in the file. */
@@ -39,6 +42,8 @@ struct nn_weights {
     blob *packed;      /* [packed_names.count] */
     size_t packed_capacity, packed_bytes;
     nn_names packed_names; /* key -> index in packed */
+    void *mapping;         /* of packed weights saved before, or NULL */
+    size_t mapping_bytes;
     pthread_mutex_t mutex; /* recursive */
 };
 
@@ -64,12 +69,13 @@ void nn_weights_free(nn_weights *w) {
     if (!w) return;
     for (size_t i = 0; i < w->packed_names.count; i++) {
         free(w->packed[i].key);
-        free(w->packed[i].data);
+        if (!w->packed[i].mapped) free(w->packed[i].data);
     }
     for (size_t i = 0; i < w->count; i++) {
         free(w->name[i]);
         free(w->data[i]);
     }
+    if (w->mapping) munmap(w->mapping, w->mapping_bytes);
     nn_names_free(&w->packed_names);
     nn_names_free(&w->names);
     free(w->packed);
@@ -345,44 +351,72 @@ void nn_weights_unlock(nn_weights *w) {
     pthread_mutex_unlock(&w->mutex);
 }
 
+static blob *find_blob(nn_weights *w, const char *key) {
+    size_t i = nn_names_find(&w->packed_names, key);
+    return i == NN_NAMES_NONE ? NULL : &w->packed[i];
+}
+
 const void *nn_weights_packed(nn_weights *w, const char *key) {
     nn_weights_lock(w);
-    size_t i = nn_names_find(&w->packed_names, key);
-    const void *data = i == NN_NAMES_NONE ? NULL : w->packed[i].data;
+    const blob *b = find_blob(w, key);
+    const void *data = b && !b->mapped ? b->data : NULL;
     nn_weights_unlock(w);
     return data;
 }
 
-/* Appends a blob under a key that is not there yet; false: out of memory. */
-static bool append_blob(nn_weights *w, const char *key, void *data) {
+const void *nn_weights_restored(nn_weights *w, const char *key, size_t *bytes) {
+    nn_weights_lock(w);
+    const blob *b = find_blob(w, key);
+    const void *data = b && b->mapped ? b->data : NULL;
+    *bytes = data ? b->bytes : 0;
+    nn_weights_unlock(w);
+    return data;
+}
+
+/* Puts b under its key, which it copies; over a mapped blob, of which nobody wanted to know. false: out of memory. */
+static bool add_blob(nn_weights *w, const char *key, blob b) {
+    blob *old = find_blob(w, key);
     size_t i = w->packed_names.count;
-    if (i == w->packed_capacity) {
-        size_t capacity = i ? 2 * i : 64;
-        blob *bigger = realloc(w->packed, capacity * sizeof *bigger);
-        if (!bigger) return false;
-        w->packed = bigger;
-        w->packed_capacity = capacity;
+    if (old) {
+        w->packed_bytes -= old->bytes;
+        b.key = old->key;
+        *old = b;
+    } else {
+        if (i == w->packed_capacity) {
+            size_t capacity = i ? 2 * i : 64;
+            blob *bigger = realloc(w->packed, capacity * sizeof *bigger);
+            if (!bigger) return false;
+            w->packed = bigger;
+            w->packed_capacity = capacity;
+        }
+        b.key = strdup(key);
+        if (!b.key || !nn_names_add(&w->packed_names, b.key, i)) {
+            free(b.key);
+            return false;
+        }
+        w->packed[i] = b;
     }
-    char *copy = strdup(key);
-    if (!copy || !nn_names_add(&w->packed_names, copy, i)) {
-        free(copy);
-        return false;
-    }
-    w->packed[i] = (blob){copy, data};
+    w->packed_bytes += b.bytes;
     return true;
 }
 
-const void *nn_weights_keep(nn_weights *w, const char *key, void *data, size_t bytes) {
+static const void *keep(nn_weights *w, const char *key, blob b) {
     nn_weights_lock(w);
     const void *kept = nn_weights_packed(w, key);
-    if (kept || !append_blob(w, key, data)) {
-        free(data);
-    } else {
-        kept = data;
-        w->packed_bytes += bytes;
-    }
+    if (kept || !add_blob(w, key, b))
+        free(b.data);
+    else
+        kept = b.data;
     nn_weights_unlock(w);
     return kept;
+}
+
+const void *nn_weights_keep(nn_weights *w, const char *key, void *data, size_t bytes) {
+    return keep(w, key, (blob){.data = data, .bytes = bytes});
+}
+
+const void *nn_weights_keep_lasting(nn_weights *w, const char *key, void *data, size_t bytes) {
+    return keep(w, key, (blob){.data = data, .bytes = bytes, .lasting = true});
 }
 
 size_t nn_weights_packed_bytes(nn_weights *w) {
@@ -390,4 +424,29 @@ size_t nn_weights_packed_bytes(nn_weights *w) {
     size_t bytes = w->packed_bytes;
     nn_weights_unlock(w);
     return bytes;
+}
+
+size_t nn_weights_packed_count(nn_weights *w) {
+    return w->packed_names.count;
+}
+
+nn_packed_blob nn_weights_packed_at(nn_weights *w, size_t i) {
+    const blob *b = &w->packed[i];
+    return (nn_packed_blob){b->key, b->lasting ? b->data : NULL, b->bytes, b->mapped};
+}
+
+bool nn_weights_adopt(nn_weights *w, void *mapping, size_t bytes) {
+    if (w->mapping) return false;
+    w->mapping = mapping;
+    w->mapping_bytes = bytes;
+    return true;
+}
+
+bool nn_weights_keep_mapped(nn_weights *w, const char *key, const void *data, size_t bytes) {
+    blob b = {.data = (void *)(uintptr_t)data, .bytes = bytes, .lasting = true, .mapped = true};
+    return find_blob(w, key) || add_blob(w, key, b);
+}
+
+const char *nn_weights_file(const nn_weights *w) {
+    return w->file ? nn_archive_path(w->file) : NULL;
 }

@@ -80,6 +80,28 @@ const void *nn_weights_packed(nn_weights *w, const char *key);
 const void *nn_weights_keep(nn_weights *w, const char *key, void *blob, size_t bytes);
 size_t nn_weights_packed_bytes(nn_weights *w);
 
+/* The same for a blob that may be saved on disk and mapped by a later run (packed.h): large, and such that whoever reads
+ * it back can tell from its own knowledge whether it is what it should be. */
+const void *nn_weights_keep_lasting(nn_weights *w, const char *key, void *blob, size_t bytes);
+
+/* A blob that came from disk, *bytes long; NULL where none did. Its bytes are those that were once written, but who wrote
+ * them is unknown: nothing in it may be used as a size or an index before it has been checked. */
+const void *nn_weights_restored(nn_weights *w, const char *key, size_t *bytes);
+
+/* For packed.c: the lasting blobs (data NULL: not a lasting one), and a mapping that is given to the set, which unmaps it
+ * when it is freed. Not for several threads at once. */
+typedef struct nn_packed_blob {
+    const char *key;
+    const void *data;
+    size_t bytes;
+    bool mapped;
+} nn_packed_blob;
+size_t nn_weights_packed_count(nn_weights *w);
+nn_packed_blob nn_weights_packed_at(nn_weights *w, size_t i);
+bool nn_weights_adopt(nn_weights *w, void *mapping, size_t bytes);     /* false: it has one already */
+bool nn_weights_keep_mapped(nn_weights *w, const char *key, const void *data, size_t bytes);   /* false: out of memory */
+const char *nn_weights_file(const nn_weights *w);     /* the file the tensors come from; NULL for sets in memory */
+
 /* Held while packing, so that two threads do not pack the same tensor (recursive). */
 void nn_weights_lock(nn_weights *w);
 void nn_weights_unlock(nn_weights *w);

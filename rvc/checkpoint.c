@@ -68,14 +68,13 @@ static int channels_last(rvc_kind kind, const char *name, const npz_array *t) {
 
 /* From channels last to PyTorch's order. A transposed convolution is [in][out][taps] there. */
 static nn_weight_transform channels_first(const char *name, const npz_array *t) {
-    static const nn_weight_transform conv[] = {{.rank = 3, .axis = {0, 2, 1}},
-                                               {.rank = 4, .axis = {0, 3, 1, 2}}};
-    static const nn_weight_transform up[] = {{.rank = 3, .axis = {2, 0, 1}},
-                                             {.rank = 4, .axis = {3, 0, 1, 2}}};
-    bool embedding = rvc_name_matches("~.emb_rel_~", name);
-    if (embedding || (t->rank != 3 && t->rank != 4)) return (nn_weight_transform){.rank = 0};
+    static const nn_weight_transform order[2][2] = {
+        {{.rank = 3, .axis = {0, 2, 1}}, {.rank = 4, .axis = {0, 3, 1, 2}}},
+        {{.rank = 3, .axis = {2, 0, 1}}, {.rank = 4, .axis = {3, 0, 1, 2}}}};
+    if (rvc_name_matches("~.emb_rel_~", name) || (t->rank != 3 && t->rank != 4))
+        return (nn_weight_transform){.rank = 0};
     bool transposed = rvc_name_matches("dec.ups.*.~", name) || rvc_name_matches("~.conv1.0.weight", name);
-    return (transposed ? up : conv)[t->rank - 3];
+    return order[transposed][t->rank - 3];
 }
 
 /* ---- the names ----------------------------------------------------------------------------------------- */

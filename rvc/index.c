@@ -112,9 +112,13 @@ static nn_code fail_fourcc(const cursor *c, const char *fourcc, nn_error *e) {
     bool plausible = fourcc[0] == 'I';
     for (int i = 0; i < FOURCC; i++)
         plausible &= (fourcc[i] | 32) >= 'a' ? (fourcc[i] | 32) <= 'z' : fourcc[i] >= '0' && fourcc[i] <= '9';
+    bool model =
+        memcmp(fourcc, "PK\3\4", FOURCC) == 0 || (unsigned char)fourcc[0] == 0x80; /* a zip or a pickle */
     if (!plausible)
-        return nn_fail(e, NN_ERROR_FORMAT, "%s is not a FAISS index; is it the voice's added_*.index?",
-                       c->path);
+        return nn_fail(e, NN_ERROR_FORMAT, "%s is not a FAISS index%s", c->path,
+                       model ? " but, it seems, a model; give that with --model, and the voice's "
+                               "added_*.index with --index"
+                             : "; is it the voice's added_*.index?");
     return nn_fail(
         e, NN_ERROR_FORMAT,
         "%s is of type \"%.4s\" (%s), which is not supported; train the index again as IVF-Flat, as RVC does",

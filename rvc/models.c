@@ -4,10 +4,12 @@
  * finite values, and packed: each graph has been planned once, at a small length. */
 #include "models.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "../nn/packed.h"
 #include "../rmvpe/rmvpe.h"
 #include "checkpoint.h"
 #include "hubert.h"
@@ -37,9 +39,21 @@ double rvc_seconds(void) {
 
 /* ---- plans ---- */
 
-nn_code rvc_plan_hubert(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
+static nn_code plan_extractor(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
+    return nn_plan_new(out, rvc_hubert_extractor_graph(m->hubert, n), d, e);
+}
+
+static nn_code plan_encoder(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
     unsigned layer = m->config.version == 1 ? RVC_HUBERT_V1 : RVC_HUBERT_V2;
-    return nn_plan_new(out, rvc_hubert_graph(m->hubert, n, layer), d, e);
+    return nn_plan_new(out, rvc_hubert_encoder_graph(m->hubert, (int)rvc_hubert_frames((size_t)n), layer), d, e);
+}
+
+static nn_code plan_front(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
+    return nn_plan_new(out, rvc_generator_front_graph(m->voice, &m->config, n), d, e);
+}
+
+static nn_code plan_back(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
+    return nn_plan_new(out, rvc_generator_back_graph(m->voice, &m->config, n), d, e);
 }
 
 nn_code rvc_plan_prior(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
@@ -87,27 +101,53 @@ static nn_code check_voice(const rvc_models *m, const rvc_model_paths *p, nn_err
 
 typedef nn_code plan_function(const rvc_models *m, nn_device *d, int length, nn_plan **out, nn_error *e);
 
-/* Plans every network at a small length, so that each of its weights is found, checked and packed. */
-static nn_code prepare(const rvc_models *m, nn_error *e) {
-    bool pitch = m->rmvpe && (m->config.f0 || !m->voice); /* a voice without f0 leaves RMVPE where it is */
-    const struct {
-        const nn_weights *needs;
-        plan_function *plan;
-        int length;
-    } networks[] = {
-        {m->hubert, rvc_plan_hubert, 720},
-        {m->voice, rvc_plan_prior, 2},
-        {m->voice, rvc_plan_generator, 2},
-        {pitch ? m->rmvpe : NULL, plan_rmvpe, pitch ? rmvpe_frame_multiple(m->rmvpe) : 0},
-    };
+/* One checkpoint's share of the loading, on a thread of its own. */
+typedef struct loading {
+    const rvc_models *models;
+    nn_weights *weights;                       /* NULL: nothing to do */
+    plan_function *plan[4];                    /* until NULL */
+    int length;
+    nn_code code;
+    nn_error error;
+    pthread_t thread;
+} loading;
+
+/* Plans every network at a small length, so that each of its weights is found, checked and packed; or maps what a run
+ * before this one packed. */
+static void *load(void *argument) {
+    loading *l = argument;
     nn_device *d = NULL;
-    nn_code code = nn_device_open(&d, "cpu", 1, e);
-    for (size_t i = 0; i < sizeof networks / sizeof *networks && !code; i++) {
+    l->code = nn_device_open(&d, "cpu", 1, &l->error);
+    if (!l->code) nn_packed_restore(l->weights, nn_device_layout(d));
+    for (int i = 0; l->plan[i] && !l->code; i++) {
         nn_plan *p = NULL;
-        if (networks[i].needs) code = networks[i].plan(m, d, networks[i].length, &p, e);
+        l->code = l->plan[i](l->models, d, l->length, &p, &l->error);
         nn_plan_free(p);
     }
+    if (!l->code) nn_packed_save(l->weights, nn_device_layout(d));
     nn_device_close(d);
+    return NULL;
+}
+
+static nn_code prepare(const rvc_models *m, nn_error *e) {
+    bool pitch = m->rmvpe && (m->config.f0 || !m->voice); /* a voice without f0 leaves RMVPE where it is */
+    loading part[] = {
+        {.weights = m->voice, .plan = {rvc_plan_prior, plan_front, plan_back}, .length = 2},
+        {.weights = m->hubert, .plan = {plan_extractor, plan_encoder}, .length = 720},
+        {.weights = pitch ? m->rmvpe : NULL, .plan = {plan_rmvpe}, .length = pitch ? rmvpe_frame_multiple(m->rmvpe) : 0},
+    };
+    enum { PARTS = sizeof part / sizeof *part };
+    bool started[PARTS] = {false};
+    for (int i = 0; i < PARTS; i++) {
+        part[i].models = m;
+        if (part[i].weights) started[i] = pthread_create(&part[i].thread, NULL, load, &part[i]) == 0;
+        if (part[i].weights && !started[i]) load(&part[i]);
+    }
+    nn_code code = NN_OK;
+    for (int i = 0; i < PARTS; i++) {
+        if (started[i]) pthread_join(part[i].thread, NULL);
+        if (part[i].code && !code) code = nn_fail(e, part[i].code, "%s", part[i].error.text);
+    }
     return code;
 }
 

@@ -24,7 +24,6 @@ double rvc_seconds(void); /* a clock that only goes forward */
 
 /* The graphs of these models for this length; what rvc_models_open has planned once fails later for want of
  * memory only. */
-nn_code rvc_plan_hubert(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e);
 nn_code rvc_plan_prior(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e);
 nn_code rvc_plan_generator(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e);
 

@@ -16,8 +16,7 @@ For a real voice you need:
   rmvpe.pt         181,189,687 bytes, sha256 a5ed4719...   the pitch
   a voice          its .pth, and its .index if it has one  who says it
 The first two are at https://huggingface.co/lj1995/VoiceConversionWebUI; check them with sha256sum.
-This version reads weights as .npz files; README.md ("Models") says how to make hubert_base.npz, rmvpe.npz and voice.npz of
-them. Put hubert_base.npz and rmvpe.npz into ./models (or into \$RVC_MODELS, or name the folder with --models) and type:
+Put the first two into ./models (or into \$RVC_MODELS, or name their folder with --models) and type:
 
-    $build/rvc convert FOLDER -o OUT -m voice.npz --index voice.index
+    $build/rvc convert FOLDER -o OUT -m voice.pth --index voice.index
 END

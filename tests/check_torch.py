@@ -13,6 +13,7 @@ Needs torch and numpy; `make test` does not run it, `make check-torch` does.
 """
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -106,7 +107,8 @@ def transformers_name(name):
     if name.startswith("layer_norm."):
         return "feature_projection." + name
     if name.startswith("feature_extractor."):
-        return name.replace(".0.weight", ".conv.weight") if ".2." not in name else name.replace(".2.", ".layer_norm.")
+        name = re.sub(r"(conv_layers\.\d+)\.0\.", r"\1.conv.", name)
+        return re.sub(r"(conv_layers\.\d+)\.2\.", r"\1.layer_norm.", name)
     for old, new in TRANSFORMERS:
         if old in name:
             return name.replace(old, new)

@@ -15,6 +15,7 @@ package_of() {
         fftw3f | fftw3) echo libfftw3-dev ;;
         libzip) echo libzip-dev ;;
         libcjson) echo libcjson-dev ;;
+        libxxhash) echo libxxhash-dev ;;
         cmocka) echo libcmocka-dev ;;
         openblas) echo libopenblas-dev ;;
         headers) echo libc6-dev ;;
@@ -25,7 +26,7 @@ package_of() {
 }
 
 is_module() {
-    case $1 in sndfile | samplerate | fftw3f | fftw3 | libzip | libcjson | cmocka | openblas) true ;; *) false ;; esac
+    case $1 in sndfile | samplerate | fftw3f | fftw3 | libzip | libcjson | libxxhash | cmocka | openblas) true ;; *) false ;; esac
 }
 
 is_there() {

@@ -89,7 +89,7 @@ static nn_code fold_batch_norm(nn_conv_folded *f, nn_weights *w, nn_error *e) {
 
 nn_code nn_conv_fold(nn_conv_folded *f, const nn_node *n, nn_weights *w, nn_error *e) {
     const nn_conv_params *p = &n->u.conv;
-    *f = (nn_conv_folded){.node = n, .c_out = n->shape.c, .c_in = n->in[0]->shape.c / p->groups};
+    *f = nn_conv_shape(n);
     nn_code code = load_weight(w, n->name, &f->weight, e);
     if (!code && p->bias) {
         char full[320];

@@ -11,6 +11,11 @@ typedef struct nn_conv_folded {
     float *bias;                  /* [c_out] */
 } nn_conv_folded;
 
+/* The same without weights, for who only wants to know shapes. */
+static inline nn_conv_folded nn_conv_shape(const nn_node *n) {
+    return (nn_conv_folded){.node = n, .c_out = n->shape.c, .c_in = n->in[0]->shape.c / n->u.conv.groups};
+}
+
 /* Reads the weights of conv node n; free them with nn_conv_unfold. */
 nn_code nn_conv_fold(nn_conv_folded *f, const nn_node *n, nn_weights *w, nn_error *e);
 void nn_conv_unfold(nn_conv_folded *f);

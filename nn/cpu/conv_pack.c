@@ -59,37 +59,39 @@ static size_t pack_phase(const nn_conv_folded *s, int vector, nn_conv_phase *pha
     return phase->group_floats * (size_t)p->groups;
 }
 
-static nn_code pack_all(const nn_conv_folded *s, nn_weights *w, int vector, const char *key, nn_error *e) {
+/* The blob of conv node n without its panels: sizes and phases, as they must be; malloc'd. *bytes: of the whole blob. */
+static nn_conv_pack *describe(const nn_conv_folded *s, int vector, size_t *header, size_t *bytes) {
     const nn_conv_params *p = &s->node->u.conv;
     int sy = p->transposed && p->kernel_h > 1 ? p->stride : 1, sx = p->transposed ? p->stride : 1;
-    if (p->kernel_h * p->kernel_w > NN_CONV_TAPS)
-        return nn_fail(e, NN_ERROR_MODEL, "%s: %s: %dx%d taps are more than this program's %d", nn_weights_path(w),
-                       s->node->name, p->kernel_h, p->kernel_w, NN_CONV_TAPS);
-    size_t header = sizeof(nn_conv_pack) + (size_t)(sy * sx) * sizeof(nn_conv_phase);
-    header = (header + 63) & ~(size_t)63;
-    nn_conv_phase probe = {0};
-    size_t floats = 0;
-    for (int f = 0; f < sy * sx; f++) {
-        probe.y = f / sx;
-        probe.x = f % sx;
-        floats += pack_phase(s, vector, &probe, NULL);
-    }
-    size_t bytes = (header + floats * sizeof(float) + 63) & ~(size_t)63;
-    nn_conv_pack *k = aligned_alloc(64, bytes);
-    if (!k) return nn_fail_memory(e, s->node->name);
-    memset(k, 0, header);
+    *header = sizeof(nn_conv_pack) + (size_t)(sy * sx) * sizeof(nn_conv_phase);
+    *header = (*header + 63) & ~(size_t)63;
+    nn_conv_pack *k = calloc(1, *header);
+    if (!k) return NULL;
     k->phases = sy * sx;
     k->panels = (s->c_out / p->groups + 2 * vector - 1) / (2 * vector);
-    k->floats_at = header;
+    k->floats_at = *header;
     size_t at = 0;
     for (int f = 0; f < k->phases; f++) {
         nn_conv_phase *phase = &k->phase[f];
         phase->y = f / sx;
         phase->x = f % sx;
         phase->at = at;
-        at += pack_phase(s, vector, phase, (float *)(void *)((char *)k + header) + at);
+        at += pack_phase(s, vector, phase, NULL);
     }
-    return nn_weights_keep(w, key, k, bytes) ? NN_OK : nn_fail_memory(e, s->node->name);
+    *bytes = (*header + at * sizeof(float) + 63) & ~(size_t)63;
+    return k;
+}
+
+static nn_code pack_all(const nn_conv_folded *s, int vector, const nn_conv_pack *head, size_t header, size_t bytes, nn_weights *w,
+                        const char *key, nn_error *e) {
+    char *blob = aligned_alloc(64, bytes);
+    if (!blob) return nn_fail_memory(e, s->node->name);
+    memset(blob + bytes - 64, 0, 64);
+    memcpy(blob, head, header);
+    nn_conv_pack *k = (nn_conv_pack *)(void *)blob;
+    for (int f = 0; f < k->phases; f++)
+        pack_phase(s, vector, &k->phase[f], (float *)(void *)(blob + header) + k->phase[f].at);
+    return nn_weights_keep_lasting(w, key, k, bytes) ? NN_OK : nn_fail_memory(e, s->node->name);
 }
 
 nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e) {
@@ -98,12 +100,25 @@ nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, const char *
     snprintf(key, sizeof key, "%s|%s|conv|%s", n->name, p->batch_norm ? p->batch_norm : "", isa);
     const void *have = nn_weights_packed(w, key);
     if (!have) {
-        nn_conv_folded f;
-        nn_code code = nn_conv_fold(&f, n, w, e);
-        if (!code) code = pack_all(&f, w, vector, key, e);
-        nn_conv_unfold(&f);
-        if (code) return code;
-        have = nn_weights_packed(w, key);
+        if (p->kernel_h * p->kernel_w > NN_CONV_TAPS)
+            return nn_fail(e, NN_ERROR_MODEL, "%s: %s: %dx%d taps are more than this program's %d", nn_weights_path(w), n->name,
+                           p->kernel_h, p->kernel_w, NN_CONV_TAPS);
+        nn_conv_folded f = nn_conv_shape(n);
+        size_t header, bytes, restored;
+        nn_conv_pack *head = describe(&f, vector, &header, &bytes);
+        if (!head) return nn_fail_memory(e, n->name);
+        have = nn_weights_restored(w, key, &restored);
+        if (!have || restored != bytes || memcmp(have, head, header) != 0) {
+            nn_code code = nn_conv_fold(&f, n, w, e);
+            if (!code) code = pack_all(&f, vector, head, header, bytes, w, key, e);
+            nn_conv_unfold(&f);
+            have = nn_weights_packed(w, key);
+            if (code) {
+                free(head);
+                return code;
+            }
+        }
+        free(head);
     }
     n->blob[n->n_blobs++] = have;
     return NN_OK;

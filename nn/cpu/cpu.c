@@ -243,6 +243,7 @@ nn_code nn_cpu_open(nn_device **out, int threads, nn_error *e) {
         cpu_close(&d->base);
         return code;
     }
+    d->base.layout = d->table->name;
     snprintf(d->base.name, sizeof d->base.name, "cpu (%s, %d thread%s)", d->table->name, d->base.threads,
              d->base.threads == 1 ? "" : "s");
     *out = &d->base;

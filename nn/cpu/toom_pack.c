@@ -63,28 +63,38 @@ static void pack_panel(const nn_conv_folded *s, const form *f, const nn_toom_pac
     }
 }
 
-static nn_code pack_all(const nn_conv_folded *s, nn_weights *w, int vector, const char *key, nn_error *e) {
-    const nn_conv_params *p = &s->node->u.conv;
-    const form *f = form_of(s->node);
-    int columns = s->c_out <= vector ? vector : 2 * vector;
-    nn_toom_pack head = {.points = f->points,
-                         .pieces = (p->kernel_w + f->taps - 1) / f->taps,
-                         .segments = p->kernel_h,
-                         .panels = (s->c_out + columns - 1) / columns,
-                         .columns = columns};
-    size_t lines = 1 + (size_t)head.segments * (size_t)head.pieces * (size_t)s->c_in, bias = (size_t)(head.panels * columns);
+/* The head of conv node n's blob, as it must be. */
+static nn_toom_pack describe(const nn_node *n, int vector, size_t *bytes) {
+    const nn_conv_params *p = &n->u.conv;
+    const form *f = form_of(n);
+    int columns = n->shape.c <= vector ? vector : 2 * vector;
+    nn_toom_pack head;
+    memset(&head, 0, sizeof head);        /* the padding too: heads are compared as bytes */
+    head.points = f->points;
+    head.pieces = (p->kernel_w + f->taps - 1) / f->taps;
+    head.segments = p->kernel_h;
+    head.panels = (n->shape.c + columns - 1) / columns;
+    head.columns = columns;
+    size_t lines = 1 + (size_t)head.segments * (size_t)head.pieces * (size_t)n->in[0]->shape.c;
     head.panel_floats = lines * (size_t)columns * (size_t)head.points;
     head.bias_at = (sizeof head + 63) & ~(size_t)63;
-    head.floats_at = (head.bias_at + bias * sizeof(float) + 63) & ~(size_t)63;
-    size_t bytes = (head.floats_at + head.panel_floats * (size_t)head.panels * sizeof(float) + 63) & ~(size_t)63;
+    head.floats_at = (head.bias_at + (size_t)(head.panels * columns) * sizeof(float) + 63) & ~(size_t)63;
+    *bytes = (head.floats_at + head.panel_floats * (size_t)head.panels * sizeof(float) + 63) & ~(size_t)63;
+    return head;
+}
+
+static nn_code pack_all(const nn_conv_folded *s, const nn_toom_pack *head, size_t bytes, nn_weights *w, const char *key,
+                        nn_error *e) {
     char *blob = aligned_alloc(64, bytes);
     if (!blob) return nn_fail_memory(e, s->node->name);
-    memset(blob, 0, head.floats_at);
-    memcpy(blob, &head, sizeof head);
-    memcpy(blob + head.bias_at, s->bias, (size_t)s->c_out * sizeof(float));
-    float *to = (float *)(void *)(blob + head.floats_at);
-    for (int i = 0; i < head.panels; i++) pack_panel(s, f, &head, i, columns, to + (size_t)i * head.panel_floats);
-    return nn_weights_keep(w, key, blob, bytes) ? NN_OK : nn_fail_memory(e, s->node->name);
+    memset(blob, 0, head->floats_at);
+    memset(blob + bytes - 64, 0, 64);
+    memcpy(blob, head, sizeof *head);
+    memcpy(blob + head->bias_at, s->bias, (size_t)s->c_out * sizeof(float));
+    float *to = (float *)(void *)(blob + head->floats_at);
+    for (int i = 0; i < head->panels; i++)
+        pack_panel(s, form_of(s->node), head, i, head->columns, to + (size_t)i * head->panel_floats);
+    return nn_weights_keep_lasting(w, key, blob, bytes) ? NN_OK : nn_fail_memory(e, s->node->name);
 }
 
 nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e) {
@@ -93,12 +103,17 @@ nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *
     snprintf(key, sizeof key, "%s|%s|toom|%s", n->name, p->batch_norm ? p->batch_norm : "", isa);
     const void *have = nn_weights_packed(w, key);
     if (!have) {
-        nn_conv_folded f;
-        nn_code code = nn_conv_fold(&f, n, w, e);
-        if (!code) code = pack_all(&f, w, vector, key, e);
-        nn_conv_unfold(&f);
-        if (code) return code;
-        have = nn_weights_packed(w, key);
+        size_t bytes, restored;
+        nn_toom_pack head = describe(n, vector, &bytes);
+        have = nn_weights_restored(w, key, &restored);
+        if (!have || restored != bytes || memcmp(have, &head, sizeof head) != 0) {
+            nn_conv_folded f;
+            nn_code code = nn_conv_fold(&f, n, w, e);
+            if (!code) code = pack_all(&f, &head, bytes, w, key, e);
+            nn_conv_unfold(&f);
+            if (code) return code;
+            have = nn_weights_packed(w, key);
+        }
     }
     n->blob[n->n_blobs++] = have;
     return NN_OK;
