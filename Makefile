@@ -57,13 +57,14 @@ link      = $(base) $(LDFLAGS) -Wl,--as-needed
 libs      = $(library_libs) -lm -pthread
 
 ifneq ($(filter x86_64 amd64,$(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))),)
-isas := baseline avx2 avx512
+isas := baseline avx2 avx512 avx512bf16
 else
 isas := baseline
 endif
 isa_baseline :=
 isa_avx2     := -mavx2 -mfma -mf16c
 isa_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+isa_avx512bf16 := $(isa_avx512) -mavx512bf16
 
 # ---- sources -----------------------------------------------------------------------------------------------------
 ops          := $(shell sed -n 's/^NN_OP(\([a-z0-9_]*\)).*/\1/p' nn/ops.def)
@@ -85,7 +86,7 @@ benchmarks     := $(bench_mains:%.c=$(BUILD)/%)
 version        := $(shell sed -n 's/^.define RVC_VERSION "\(.*\)"/\1/p' rvc/rvc.h)
 soname         := librvc.so.$(firstword $(subst ., ,$(version)))
 
-.PHONY: all fuzz fuzz-programs check-torch demo demo-models test test-programs asan asan-test bench benchmarks install uninstall clean check-format force
+.PHONY: all fuzz fuzz-programs check-torch demo demo-models test test-programs asan asan-test bench bench-peers benchmarks install uninstall clean check-format force
 
 all: $(BUILD)/rvc $(BUILD)/librvc.a
 
@@ -227,6 +228,15 @@ bench: all benchmarks demo-models
 	$(BUILD)/benchmarks/benchmark_rmvpe --models $(BUILD)/demo/models --output $(BUILD)/bench/rmvpe.json
 	$(BUILD)/benchmarks/benchmark_pipeline --models $(BUILD)/demo/models --voice $(voice) \
 	    --output $(BUILD)/bench/pipeline.json
+
+# Against ONNX Runtime and PyTorch. PEERS_OPTIONS='--threads 4 --voice my.npz': see benchmarks/peers/README.md
+PEERS_OPTIONS ?=
+bench-peers: $(BUILD)/benchmarks/benchmark_networks demo-models
+	sh benchmarks/peers/make_env.sh $(BUILD)/peers
+	mkdir -p $(BUILD)/bench
+	$(BUILD)/peers/bin/python -B benchmarks/peers/bench.py --program $< --models $(BUILD)/demo/models \
+	    --output $(BUILD)/bench/peers.json $(PEERS_OPTIONS)
+	$(BUILD)/peers/bin/python -B benchmarks/peers/report.py $(wildcard $(BUILD)/bench/*.json) $(BUILD)/bench/peers.json
 
 # ---- installing --------------------------------------------------------------------------------------------------
 bin  = $(DESTDIR)$(PREFIX)/bin

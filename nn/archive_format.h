@@ -1,4 +1,5 @@
-/* archive_format.h - between archive.c and the formats: what a format supplies, what it gets. Nobody else includes it. */
+/* archive_format.h - between archive.c and the formats: what a format supplies, what it gets; and
+ * what the readers share. */
 #ifndef NN_ARCHIVE_FORMAT_H
 #define NN_ARCHIVE_FORMAT_H
 

@@ -60,6 +60,10 @@ void nn_graph_free(nn_graph *g) {
 
 const nn_error *nn_graph_error(const nn_graph *g) { return &g->error; }
 
+void nn_graph_exact(nn_graph *g) {
+    if (g) g->exact = true;
+}
+
 nn_shape nn_shape_of(nn_tensor x) { return x ? x->shape : (nn_shape){0, 0, 0}; }
 
 const char *nn_name(nn_graph *g, const char *format, ...) {

@@ -51,7 +51,7 @@ typedef struct nn_conv_params {
     int dilation, groups;
     int drop_last;
     bool transposed;
-    bool bias;
+    bool bias, exact;     /* exact: float products */
     const char *batch_norm;   /* folded in after the weights, or NULL */
     nn_step pre;          /* applied to what is read; kind NN_STEP_COUNT: none */
 } nn_conv_params;
@@ -88,6 +88,7 @@ typedef struct nn_node {
 struct nn_graph {
     nn_weights *weights;
     nn_error error;
+    bool exact;
     nn_node **node;
     int count, capacity;
     struct nn_arena *arena;    /* nodes and names */

@@ -68,6 +68,7 @@ static nn_tensor conv_node(nn_graph *g, nn_tensor x, const char *name, nn_shape 
     nn_node *n = nn_node_new(g, NN_OP_conv, name, shape, 1, &x);
     if (!n) return NULL;
     p.pre.kind = NN_STEP_COUNT;
+    p.exact = g->exact;
     n->u.conv = p;
     return n;
 }

@@ -24,9 +24,17 @@ typedef struct nn_shape { int h, w, c; } nn_shape;
 
 /* ---- devices ------------------------------------------------------------------------------------------- */
 
+typedef enum nn_precision { NN_F32, NN_F16, NN_BF16 } nn_precision;
+
 /* Opens "cpu" with `threads` threads (0: one per core this process may use). The kernels are those of the best
  * instruction set the machine has, or of RVC_CPU=baseline|avx2|avx512. Not to be shared by threads. */
 nn_code nn_device_open(nn_device **out, const char *name, int threads, nn_error *e);
+
+/* "f32", "f16" or "bf16"; false for any other text. */
+bool nn_precision_parse(const char *text, nn_precision *out);
+
+/* The same with products of another precision, where the machine has instructions for it (bf16: AVX512-BF16). */
+nn_code nn_device_open_precise(nn_device **out, const char *name, nn_precision precision, int threads, nn_error *e);
 void nn_device_close(nn_device *d);                 /* NULL is fine */
 const char *nn_device_name(const nn_device *d);     /* "cpu (avx512, 2 threads)" */
 int nn_device_threads(const nn_device *d);
@@ -38,6 +46,7 @@ const char *nn_device_layout(const nn_device *d);   /* which packed weights it w
 nn_graph *nn_graph_new(nn_weights *w);
 void nn_graph_free(nn_graph *g);                    /* NULL is fine */
 const nn_error *nn_graph_error(const nn_graph *g);
+void nn_graph_exact(nn_graph *g);                   /* products of layers added from here on are float on every device */
 nn_shape nn_shape_of(nn_tensor x);                  /* {0,0,0} for NULL */
 
 /* printf into the graph's memory: layer names. */

@@ -7,9 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool nn_precision_parse(const char *text, nn_precision *out) {
+    static const char *const names[] = {[NN_F32] = "f32", [NN_F16] = "f16", [NN_BF16] = "bf16"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(text, names[i])) {
+            *out = (nn_precision)i;
+            return true;
+        }
+    return false;
+}
+
 nn_code nn_device_open(nn_device **out, const char *name, int threads, nn_error *e) {
+    return nn_device_open_precise(out, name, NN_F32, threads, e);
+}
+
+nn_code nn_device_open_precise(nn_device **out, const char *name, nn_precision precision, int threads, nn_error *e) {
     *out = NULL;
-    if (!strcmp(name, "cpu") || !strcmp(name, "auto")) return nn_cpu_open(out, threads, e);
+    if (!strcmp(name, "cpu") || !strcmp(name, "auto")) return nn_cpu_open(out, precision, threads, e);
     return nn_fail(e, NN_ERROR_DEVICE, "there is no device \"%s\" in this build; `rvc devices` lists them (auto, cpu)", name);
 }
 

@@ -39,7 +39,7 @@ struct nn_plan {
     void *state;
 };
 
-nn_code nn_cpu_open(nn_device **out, int threads, nn_error *e);
+nn_code nn_cpu_open(nn_device **out, nn_precision precision, int threads, nn_error *e);
 
 /* fuse.c: joins element-wise nodes to their neighbours, folds batch norms, marks what nobody needs as dead. */
 void nn_graph_fuse(nn_graph *g);

@@ -105,7 +105,7 @@ static nn_code add_entry(safetensors *s, const cJSON *entry, uint64_t begin, uin
 }
 
 /* config.json beside the file with the header's __metadata__ added; either may be missing. */
-static void set_json(safetensors *s, cJSON *metadata) {
+static nn_code set_json(safetensors *s, cJSON *metadata, nn_error *e) {
     char *text = nn_archive_folder_config(s->archive);
     cJSON *config = text ? cJSON_Parse(text) : NULL;
     free(text);
@@ -117,12 +117,13 @@ static void set_json(safetensors *s, cJSON *metadata) {
         cJSON_AddItemToObject(config, "__metadata__", metadata);
     else
         cJSON_Delete(metadata);
-    if (config) {
-        char *json = cJSON_PrintUnformatted(config);
-        nn_archive_set_json(s->archive, json ? strdup(json) : NULL);
-        cJSON_free(json);
-    }
+    char *json = config ? cJSON_PrintUnformatted(config) : NULL;
+    char *copy = json ? strdup(json) : NULL; /* cJSON may have an allocator of its own */
+    bool lost = config && !copy;
+    nn_archive_set_json(s->archive, copy);
+    cJSON_free(json);
     cJSON_Delete(config);
+    return lost ? nn_fail_memory(e, nn_archive_path(s->archive)) : NN_OK;
 }
 
 static nn_code add_entries(safetensors *s, cJSON *header, uint64_t begin, uint64_t end, nn_error *e) {
@@ -131,10 +132,10 @@ static nn_code add_entries(safetensors *s, cJSON *header, uint64_t begin, uint64
         return nn_fail(e, NN_ERROR_FORMAT, "%s: its safetensors header is no JSON object; get the file again",
                        path);
     cJSON *metadata = cJSON_DetachItemFromObjectCaseSensitive(header, "__metadata__");
-    set_json(s, metadata);
+    nn_code code = set_json(s, metadata, e);
+    if (code) return code;
     if (!(s->place = calloc((size_t)cJSON_GetArraySize(header) + 1, sizeof *s->place)))
         return nn_fail_memory(e, path);
-    nn_code code = NN_OK;
     const cJSON *entry;
     size_t n = 0;
     cJSON_ArrayForEach(entry, header) {

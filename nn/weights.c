@@ -373,7 +373,8 @@ const void *nn_weights_restored(nn_weights *w, const char *key, size_t *bytes) {
     return data;
 }
 
-/* Puts b under its key, which it copies; over a mapped blob, of which nobody wanted to know. false: out of memory. */
+/* Puts b under its key, which it copies; over a mapped blob, of which nobody wanted to know. false: out of
+ * memory. */
 static bool add_blob(nn_weights *w, const char *key, blob b) {
     blob *old = find_blob(w, key);
     size_t i = w->packed_names.count;

@@ -76,6 +76,7 @@ int rmvpe_receptive_frames(const nn_weights *w) {
 nn_graph *rmvpe_graph(nn_weights *w, int frames) {
     nn_graph *g = nn_graph_new(w);
     if (!g) return NULL;
+    nn_graph_exact(g); /* a tenth of a cent is heard as another phase a second later */
     nn_tensor kept[MAX_LEVELS];
     int n = levels(w), deep = nn_count(w, "unet.intermediate.layers");
 

@@ -93,17 +93,20 @@ static nn_code name_tensor(rvc_checkpoint *c, size_t i, const char *prefix, size
     rvc_tensor *t = &c->tensor[i];
     char canonical[RVC_NAME_SIZE];
     const char *name = t->stored->name;
-    bool outside = strncmp(name, prefix, length) != 0;
+    bool inside = strncmp(name, prefix, length) == 0;
+    bool beside =
+        c->kind == RVC_KIND_HUBERT && strncmp(name, "final_proj.", 11) == 0; /* of a wrapped HubertModel */
+    const char *own = inside ? name + length : name;
     t->name = name;
-    if (!outside && strlen(name + length) < RVC_NAME_SIZE) {
-        rvc_names_canonical(c->kind, name + length, canonical);
+    if (inside && strlen(own) < RVC_NAME_SIZE) {
+        rvc_names_canonical(c->kind, own, canonical);
         if (strcmp(canonical, name) != 0) {
             if (!(c->name[i] = strdup(canonical))) return nn_fail_memory(e, c->path);
             t->name = c->name[i];
         }
     }
-    t->leftover =
-        outside || rvc_names_leftover(c->kind, t->name) || nn_names_find(&c->names, t->name) != NN_NAMES_NONE;
+    t->leftover = (!inside && !beside) || rvc_names_leftover(c->kind, t->name) ||
+                  nn_names_find(&c->names, t->name) != NN_NAMES_NONE;
     if (!t->leftover && !nn_names_add(&c->names, t->name, i)) return nn_fail_memory(e, c->path);
     return NN_OK;
 }

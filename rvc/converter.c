@@ -20,7 +20,7 @@ static nn_code build_prior(void *context, const int64_t key[2], nn_plan **out, n
 
 static nn_code set_up(rvc_converter *c, nn_error *e) {
     const rvc_models *m = c->models;
-    nn_code code = nn_device_open(&c->device, "cpu", m->threads, e);
+    nn_code code = nn_device_open_precise(&c->device, "cpu", m->precision, m->threads, e);
     if (!code && m->rmvpe) code = mel_new(&c->mel, e);
     if (!code && m->rmvpe) code = rmvpe_new(&c->rmvpe, m->rmvpe, c->device, e);
     if (code || !m->voice) return code;

@@ -75,9 +75,9 @@ static nn_code check_setup(const rvc_setup *s, nn_error *e) {
     if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0)
         return nn_fail(e, NN_ERROR_DEVICE,
                        "there is no device \"%.64s\"; this build has: cpu (and auto, which is cpu)", device);
-    if (strcmp(precision, "f32") != 0)
-        return nn_fail(e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; this build has: f32",
-                       precision);
+    nn_precision parsed;
+    if (!nn_precision_parse(precision, &parsed))
+        return nn_fail(e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; there are f32, f16 and bf16", precision);
     if (s->threads < 0 || s->threads > 1024)
         return nn_fail(e, NN_ERROR_ARGUMENT, "%d threads: expected 0 (one per core) to 1024", s->threads);
     return NN_OK;
@@ -86,6 +86,11 @@ static nn_code check_setup(const rvc_setup *s, nn_error *e) {
 static nn_code check_voice(const rvc_models *m, const rvc_model_paths *p, nn_error *e) {
     const rvc_voice_config *c = &m->config;
     int width = rvc_hubert_width(m->hubert, c->version), other = rvc_hubert_width(m->hubert, 3 - c->version);
+    if (width == 0)
+        return nn_fail(e, NN_ERROR_MODEL,
+                       "%s: tensor \"final_proj.weight\" is missing, which voices of version v1 need; take "
+                       "hubert_base.pt or a ContentVec that has it",
+                       p->hubert);
     if (width != c->feature_width)
         return nn_fail(e, NN_ERROR_MODEL,
                        "%s: config.json says version v%d, whose features have %d channels in %s, but tensor "
@@ -117,7 +122,7 @@ typedef struct loading {
 static void *load(void *argument) {
     loading *l = argument;
     nn_device *d = NULL;
-    l->code = nn_device_open(&d, "cpu", 1, &l->error);
+    l->code = nn_device_open_precise(&d, "cpu", l->models->precision, 1, &l->error);
     if (!l->code) nn_packed_restore(l->weights, nn_device_layout(d));
     for (int i = 0; l->plan[i] && !l->code; i++) {
         nn_plan *p = NULL;
@@ -183,6 +188,7 @@ rvc_status rvc_models_open(rvc_models **out, const rvc_model_paths *paths, const
     nn_code code = m ? check_setup(setup, &e) : nn_fail_memory(&e, "the models");
     if (!code) {
         m->threads = setup->threads;
+        nn_precision_parse(setup->precision ? setup->precision : "f32", &m->precision);
         code = open_all(m, paths, &e);
     }
     if (code) {

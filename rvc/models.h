@@ -14,6 +14,7 @@ struct rvc_models {
     rvc_index *index;        /* or NULL */
     rvc_voice_config config; /* of the voice */
     int threads;             /* of each converter; 0: one per core */
+    nn_precision precision;       /* of products; the pitch network's are always float */
     double load_seconds;
 };
 

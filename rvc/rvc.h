@@ -45,9 +45,9 @@ typedef struct rvc_models rvc_models;
 typedef struct rvc_converter rvc_converter;
 
 typedef struct rvc_model_paths {
-    const char *voice;     /* .npz; NULL where only rvc_pitch is wanted */
-    const char *hubert;    /* .npz; required with a voice */
-    const char *rmvpe;     /* .npz; may be NULL for voices without f0 */
+    const char *voice;     /* .npz, .pth, ...; NULL where only rvc_pitch is wanted */
+    const char *hubert;    /* likewise, or a Transformers folder; required with a voice */
+    const char *rmvpe;     /* likewise; may be NULL for voices without f0 */
     const char *index;     /* .index, or NULL */
 } rvc_model_paths;
 

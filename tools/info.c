@@ -19,7 +19,8 @@
 #include "../rvc/config.h"
 #include "../rvc/index.h"
 
-enum { SHOWN = 20 }; /* names of a list that lines for people show */
+enum { SHOWN = 20 };                            /* names of a list that lines for people show */
+enum { UPSAMPLE_RATES = 12, SAMPLE_RATE = 17 }; /* places in a voice's config list */
 
 /* ---- the tensors of each kind -------------------------------------------------------------------------- */
 
@@ -169,26 +170,44 @@ static void tell_tensors(report *r, const rvc_checkpoint *c) {
     }
 }
 
-/* What the config of a voice says, or what is wrong with it. */
+/* What a voice's config says; where it does not say version or pitch, what the tensors do. */
+static void tell_config_of_voice(report *r, const cJSON *config, const rvc_checkpoint *c, double width) {
+    const cJSON *version = cJSON_GetObjectItemCaseSensitive(config, "version");
+    const cJSON *f0 = cJSON_GetObjectItemCaseSensitive(config, "f0");
+    const cJSON *list_of = cJSON_GetObjectItemCaseSensitive(config, "config");
+    const cJSON *rate = cJSON_GetArrayItem(list_of, SAMPLE_RATE),
+                *up = cJSON_GetArrayItem(list_of, UPSAMPLE_RATES);
+    const char *by_width = width == 256 ? "v1" : width == 768 ? "v2" : "unknown";
+    say(r, "version", cJSON_IsString(version) ? version->valuestring : by_width);
+    bool pitch = cJSON_IsNumber(f0) ? f0->valueint != 0
+                 : cJSON_IsBool(f0) ? cJSON_IsTrue(f0)
+                                    : rvc_checkpoint_find(c, "enc_p.emb_pitch.weight") != NULL;
+    r->failed |= !cJSON_AddBoolToObject(r->json, "f0", pitch);
+    if (cJSON_IsNumber(rate)) count(r, "sample_rate", rate->valuedouble);
+    cJSON *copy = cJSON_IsArray(up) ? cJSON_Duplicate(up, true) : NULL;
+    if (copy && !cJSON_AddItemToObject(r->json, "upsample_rates", copy)) {
+        cJSON_Delete(copy);
+        r->failed = true;
+    }
+}
+
+/* What a voice is, and what keeps it from being used. */
 static void tell_voice(report *r, const char *path, const rvc_checkpoint *checkpoint) {
-    rvc_voice_config c = {0};
+    rvc_voice_config c;
     nn_error e = {0};
     nn_weights *w = NULL;
     const rvc_tensor *phone = rvc_checkpoint_find(checkpoint, "enc_p.emb_phone.weight"),
                      *g = rvc_checkpoint_find(checkpoint, "emb_g.weight");
     double width = phone && phone->stored->rank == 2 ? (double)phone->shape[1] : 0;
-    bool readable = !rvc_weights_open(&w, path, RVC_KIND_VOICE, &e) && !rvc_voice_config_read(&c, w, &e);
-    nn_weights_free(w);
-    int version = readable ? c.version : width == 256 ? 1 : width == 768 ? 2 : 0;
-    say(r, "version", (const char *const[]){"unknown", "v1", "v2"}[version]);
-    r->failed |= !cJSON_AddBoolToObject(r->json, "f0",
-                                        rvc_checkpoint_find(checkpoint, "enc_p.emb_pitch.weight") != NULL);
-    if (readable) count(r, "sample_rate", c.rate);
+    const char *text = rvc_checkpoint_config(checkpoint);
+    cJSON *config = text ? cJSON_Parse(text) : NULL;
+    tell_config_of_voice(r, config, checkpoint, width);
+    cJSON_Delete(config);
     if (g && g->stored->rank == 2) count(r, "speakers", (double)g->shape[0]);
     count(r, "feature_width", width);
-    cJSON *rates = readable ? list(r, "upsample_rates") : NULL;
-    for (int i = 0; i < c.levels; i++) append(r, rates, cJSON_CreateNumber(c.up_rate[i]));
-    if (!readable) say_problem(r, path, &e);
+    if (rvc_weights_open(&w, path, RVC_KIND_VOICE, &e) || rvc_voice_config_read(&c, w, &e))
+        say_problem(r, path, &e);
+    nn_weights_free(w);
 }
 
 /* "float16, float32": each dtype once, in the order met; and the numbers of tensors and of their elements. */

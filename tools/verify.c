@@ -180,7 +180,7 @@ static const struct {
 
 static void usage(FILE *f) {
     fputs("usage: rvc verify REFERENCE.npz -m VOICE.npz [--hubert FILE] [--rmvpe FILE] [--index FILE]\n"
-          "                  [--models DIR] [--device auto|cpu] [--precision f32]\n"
+          "                  [--models DIR] [--device auto|cpu] [--precision f32|bf16]\n"
           "Runs every stage whose inputs the file holds and prints, a line a tensor,\n"
           "  NAME  shape  max_abs_error  snr_db  correlation  PASS|FAIL\n"
           "and \"verify: PASS\" (exit status 0) or \"verify: FAIL\" (1).\n",
@@ -236,11 +236,13 @@ static nn_code open_all(verify *v) {
     if (!s->hubert) s->hubert = v->found[0] = find_network(s->models, "hubert_base");
     if (!s->rmvpe) s->rmvpe = v->found[1] = find_network(s->models, "rmvpe");
     const char *precision = s->precision ? s->precision : "f32";
-    if (strcmp(precision, "f32") != 0)
-        return nn_fail(&v->e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; this build has: f32",
-                       precision);
+    nn_precision parsed;
+    if (!nn_precision_parse(precision, &parsed))
+        return nn_fail(&v->e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; there are f32, f16 and bf16", precision);
+    v->snr_db = parsed == NN_F32 ? VERIFY_SNR_DB : VERIFY_REDUCED_DB;
+    v->segment_db = parsed == NN_F32 ? VERIFY_SEGMENT_DB : VERIFY_REDUCED_DB;
     nn_code code = npz_open(&v->z, s->reference, &v->e);
-    if (!code) code = nn_device_open(&v->device, s->device ? s->device : "auto", 0, &v->e);
+    if (!code) code = nn_device_open_precise(&v->device, s->device ? s->device : "auto", parsed, 0, &v->e);
     if (!code && s->model) code = rvc_weights_open(&v->voice, s->model, RVC_KIND_VOICE, &v->e);
     if (!code && s->hubert) code = rvc_weights_open(&v->hubert, s->hubert, RVC_KIND_HUBERT, &v->e);
     if (!code && s->rmvpe) code = rvc_weights_open(&v->rmvpe, s->rmvpe, RVC_KIND_RMVPE, &v->e);

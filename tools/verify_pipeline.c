@@ -116,12 +116,13 @@ static void compare_int16(verify *v, const rvc_audio *audio) {
         error += d * d;
         signal += (double)want[i] * (double)want[i];
     }
+    double snr = error > 0 ? 10 * log10(signal / error) : 999;
+    bool close = v->snr_db < VERIFY_SNR_DB ? snr >= v->snr_db : (double)off <= (1 - int16_share) * (double)n;
     char note[128];
     snprintf(note, sizeof note, "%zu of %zu samples differ, %zu by more than %d", differ, n, off,
              INT16_STEPS);
-    verify_verdict(v, "audio_int16", "audio_int16", worst, error > 0 ? 10 * log10(signal / error) : 999,
-                   signal > 0 ? 1 - error / (2 * signal) : error <= 0,
-                   (double)off <= (1 - int16_share) * (double)n, note);
+    verify_verdict(v, "audio_int16", "audio_int16", worst, snr,
+                   signal > 0 ? 1 - error / (2 * signal) : error <= 0, close, note);
     free(want);
 }
 
@@ -144,7 +145,7 @@ static nn_code run(verify *v, rvc_models *models, const rvc_options *options, co
             verify_compare_f0(v, "f0_raw", "f0_raw", probe.f0, probe.f0_count, VERIFY_PIPELINE_CENTS);
         if (verify_has(v, "segment_0"))
             verify_compare(v, "segment_0", "segment_0", probe.segment, probe.segment_count,
-                           VERIFY_SEGMENT_DB);
+                           v->segment_db);
         if (verify_has(v, "audio_int16")) compare_int16(v, &audio);
     } else if (x) {
         nn_fail(&v->e, (nn_code)status, "%s", error.text);

@@ -72,7 +72,7 @@ void verify_pitch(verify *v) {
     float *own = verify_has(v, "audio16k") && verify_has(v, "mel") ? own_mel(v, &frames) : NULL;
     if (verify_has(v, "mel")) {
         float *planar = own ? verify_transposed(own, frames, MEL_BANDS) : NULL;
-        verify_compare(v, "mel", "mel", planar, frames * MEL_BANDS, VERIFY_SNR_DB);
+        verify_compare(v, "mel", "mel", planar, frames * MEL_BANDS, v->snr_db);
         free(planar);
     }
     if (verify_has(v, "salience") && verify_has(v, "mel") && v->rmvpe) {
@@ -80,7 +80,7 @@ void verify_pitch(verify *v) {
         float *recorded = verify_array(v, "mel", &count);
         float *mels = verify_transposed(recorded, MEL_BANDS, recorded_frames);
         float *salience = count == recorded_frames * MEL_BANDS ? salience_of(v, mels, recorded_frames) : NULL;
-        verify_compare(v, "salience", "salience", salience, recorded_frames * RMVPE_CLASSES, VERIFY_SNR_DB);
+        verify_compare(v, "salience", "salience", salience, recorded_frames * RMVPE_CLASSES, v->snr_db);
         free(recorded);
         free(mels);
         free(salience);
@@ -125,7 +125,7 @@ void verify_content(verify *v) {
         nn_code code = !x ? nn_fail_memory(&v->e, layers[i].tensor) : audio ? NN_OK : NN_ERROR_FORMAT;
         if (!code) code = rvc_hubert_new(&h, v->hubert, v->device, &v->e);
         if (!code) code = rvc_hubert_run(h, audio, n, layers[i].flag, x, &v->e);
-        verify_compare(v, layers[i].tensor, layers[i].tensor, code ? NULL : x, count, VERIFY_SNR_DB);
+        verify_compare(v, layers[i].tensor, layers[i].tensor, code ? NULL : x, count, v->snr_db);
         rvc_hubert_free(h);
         free(audio);
         free(x);
@@ -139,7 +139,7 @@ static void compare_planar(verify *v, nn_plan *p, const char *name, const char *
     if (!verify_has(v, tensor)) return;
     size_t n;
     float *x = output(v, p, name, &n), *planar = frames ? verify_transposed(x, frames, n / frames) : NULL;
-    verify_compare(v, tensor, tensor, planar, n, VERIFY_SNR_DB);
+    verify_compare(v, tensor, tensor, planar, n, v->snr_db);
     free(x);
     free(planar);
 }
@@ -238,7 +238,7 @@ static void check_generator(verify *v, const rvc_voice_config *c, const char *li
     }
     if (!code && c->f0 && first) compare_planar(v, p, "har_source", "har_source", frames * (size_t)c->upp);
     if (!code) audio = output(v, p, "audio", &n);
-    verify_compare(v, line, "audio", audio, n, VERIFY_SNR_DB);
+    verify_compare(v, line, "audio", audio, n, v->snr_db);
     nn_plan_free(p);
     free(source);
     free(audio);
@@ -284,7 +284,7 @@ void verify_synthesizer(verify *v) {
 /* Rows that the reference computed are compared; an exact hit is NaN there, and must be the hit's vector
  * here. */
 static void check_retrieved(verify *v, rvc_index *x, const float *features, size_t n,
-                            const float *const *nearest) {
+                            const rvc_index_float *const *nearest) {
     size_t width = (size_t)rvc_index_width(x), count, exact = 0, wrong = 0;
     float *got = malloc((n * width + 1) * sizeof *got), *want = verify_array(v, "retrieved", &count);
     if (got) memcpy(got, features, n * width * sizeof *got);
@@ -357,7 +357,7 @@ void verify_retrieval(verify *v) {
     rvc_index *x = NULL;
     float *features = verify_array(v, "features", &count), *scores = malloc((n + 1) * K * sizeof *scores);
     int64_t *ids = malloc((n + 1) * K * sizeof *ids);
-    const float **nearest = malloc((n + 1) * K * sizeof *nearest);
+    const rvc_index_float **nearest = malloc((n + 1) * K * sizeof *nearest);
     nn_code code = features && scores && ids && nearest ? NN_OK : nn_fail_memory(&v->e, "the neighbours");
     if (!code) code = rvc_index_open(&x, v->set.index, &v->e);
     if (!code) code = rvc_index_check(x, verify_axis(v, "features", 1), &v->e);

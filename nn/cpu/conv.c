@@ -27,6 +27,12 @@ static const nn_conv_pack *packed(const nn_node *n) { return n->blob[0]; }
 /* Channels in a row of the line: one group's where there are groups. */
 static int line_channels(const nn_node *n) { return n->in[0]->shape.c / n->u.conv.groups; }
 
+/* The line holds pairs of bfloat16 instead of floats. */
+static bool in_pairs(const nn_node *n) { return NN_HAS_BF16 && nn_conv_pairs(n); }
+
+/* Floats, or pairs, in a row of the line. */
+static int line_width(const nn_node *n) { return in_pairs(n) ? line_channels(n) / 2 : line_channels(n); }
+
 static bool is_image(const nn_conv_params *p) { return p->kernel_h > 1; }
 
 /* The image goes into its line by columns. */
@@ -45,7 +51,7 @@ static int pitch(const nn_node *n) {
 /* Floats from line row to line row. Rows a multiple of the cache's 4096-byte period apart would all fall into one of its
  * sets, so those are spread: the block is then always copied. */
 static int line_row(const nn_node *n) {
-    const int width = line_channels(n), step = n->u.conv.transposed ? 1 : n->u.conv.stride;
+    const int width = line_width(n), step = n->u.conv.transposed ? 1 : n->u.conv.stride;
     return width * step * (int)sizeof(float) % 4096 ? width : width + 16;
 }
 
@@ -62,7 +68,7 @@ static int phase_span(const nn_node *n, const nn_conv_phase *phase) {
 
 nn_code NN_KERNEL(conv, pack)(nn_node *n, nn_weights *w, nn_error *e) {
     nn_code code = nn_toom_suits(n, NN_VW) ? nn_toom_pack_weights(n, w, NN_VW, NN_ISA_NAME, e)
-                                           : nn_conv_pack_weights(n, w, NN_VW, NN_ISA_NAME, e);
+                                           : nn_conv_pack_weights(n, w, NN_VW, in_pairs(n), NN_ISA_NAME, e);
     return code ? code : NN_KERNEL(map, pack)(n, w, e);
 }
 
@@ -76,7 +82,7 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
     const nn_conv_pack *k = packed(n);
     const nn_shape in = n->in[0]->shape;
     bool in_place = !p->pad_w && !p->pad_h && p->pre.kind == NN_STEP_COUNT && p->groups == 1 && !p->transposed &&
-                    line_row(n) == line_channels(n);
+                    line_row(n) == line_channels(n) && !in_pairs(n);
     int lines = p->transposed || is_image(p) ? (by_columns(n) ? in.w : in.h) * pitch(n) : (int)nn_rows(n->shape);
     int width = line_row(n), span = 0;
     for (int f = 0; f < k->phases; f++) {
@@ -104,11 +110,31 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
     c->scratch_bytes = (rows * (size_t)width + NN_VW + NN_MR * NN_NR) * sizeof(float) + 128;
 }
 
-/* Copies `count` input rows, every step-th from row `from`, channels first .. first+width-1, with the pre-activation. */
-static void copy_rows(const nn_call *c, int from, int step, int count, int first, int width, float *to, int to_row) {
+#ifdef __AVX512BF16__
+/* As copy_rows, rounded to bfloat16. */
+static void copy_pairs(const nn_step *pre, const float *x, size_t x_row, int count, int channels, float *to, int to_row) {
+    for (int r = 0; r < count; r++, x += x_row, to += to_row)
+        for (int i = 0; i < channels; i += NN_VW) {
+            const nn_v v = nn_step_unary(pre, nn_load_most(x + i, channels - i));
+            const __m256bh half = _mm512_cvtneps_pbh((__m512)v);
+            memcpy(to + i / 2, &half, (size_t)nn_least(NN_VW, channels - i) * 2);
+        }
+}
+#endif
+
+/* Copies `count` input rows, every step-th from row `from`, channels from `first` on that make a line row, with the
+ * pre-activation. */
+static void copy_rows(const nn_call *c, int from, int step, int count, int first, float *to, int to_row) {
     const nn_step *pre = &c->node->u.conv.pre;
     const size_t channels = (size_t)c->node->in[0]->shape.c, x_row = channels * (size_t)step;
     const float *x = c->in[0] + (size_t)from * channels + first;
+    const int width = line_channels(c->node);
+#ifdef __AVX512BF16__
+    if (in_pairs(c->node)) {
+        copy_pairs(pre, x, x_row, count, width, to, to_row);
+        return;
+    }
+#endif
     if (pre->kind == NN_STEP_COUNT) {
         for (int r = 0; r < count; r++, x += x_row, to += to_row) memcpy(to, x, (size_t)width * sizeof *to);
         return;
@@ -119,7 +145,7 @@ static void copy_rows(const nn_call *c, int from, int step, int count, int first
 }
 
 /* Line rows from .. from+count-1, zeros where the line has no input. */
-static void fill_line(const nn_call *c, int from, int count, int first, int width, float *to, int to_row) {
+static void fill_line(const nn_call *c, int from, int count, int first, float *to, int to_row) {
     const nn_shape in = c->node->in[0]->shape;
     const bool columns = by_columns(c->node);
     const int line_pitch = (int)c->plan[PLAN_PITCH], majors = columns ? in.w : in.h, minors = columns ? in.h : in.w;
@@ -137,7 +163,7 @@ static void fill_line(const nn_call *c, int from, int count, int first, int widt
             n = line_pitch - minor;
         if (n > count) n = count;
         if (source >= 0)
-            copy_rows(c, source, columns ? in.w : 1, n, first, width, to, to_row);
+            copy_rows(c, source, columns ? in.w : 1, n, first, to, to_row);
         else
             memset(to, 0, (size_t)n * (size_t)to_row * sizeof *to);
         to += (size_t)n * (size_t)to_row;
@@ -190,7 +216,8 @@ void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) 
     const nn_conv_phase *phase = nn_conv_phase_at(k, f);
     const int from = b * block, lines = (int)c->plan[PLAN_LINES];
     const int count = nn_least(block, lines - from), step = p->transposed ? 1 : p->stride;
-    const int width = line_channels(n);
+    const int width = line_width(n);
+    const bool pairs = in_pairs(n);
 
     float *tile = scratch, *line = tile + NN_MR * NN_NR;
     ptrdiff_t segment[NN_CONV_TAPS];
@@ -202,7 +229,7 @@ void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) 
     } else {
         const int row = line_row(n), low = tap_offset(n, &phase->tap[0], 0);
         const int span = phase_span(n, phase);
-        fill_line(c, from * step + low, (count - 1) * step + span + 1, group * width, width, line, row);
+        fill_line(c, from * step + low, (count - 1) * step + span + 1, group * line_channels(n), line, row);
         a.row = (ptrdiff_t)step * row;
         a.x = line;
         set_segments(&a, n, phase, segment, width, row);
@@ -216,7 +243,7 @@ void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) 
             ptrdiff_t row[NN_MR];
             nn_rows_of part_of = a;
             part_of.x += (ptrdiff_t)i * a.row;
-            nn_tile_product(part_of, w, tile, NN_NR, rows, channels > NN_VW ? 2 : 1);
+            nn_tile_product(part_of, w, tile, NN_NR, rows, channels > NN_VW ? 2 : 1, pairs);
             output_rows(c, phase, from + i, rows, row);
             nn_steps_apply(c, tile, NN_NR, row, rows, group * out_channels + channel, channels);
             nn_tile_store(c, tile, NN_NR, row, rows, group * out_channels + channel, channels);

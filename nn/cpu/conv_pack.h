@@ -18,6 +18,7 @@ typedef struct nn_conv_phase {
 
 typedef struct nn_conv_pack {
     int phases, panels;               /* panels of a group */
+    bool pairs;                       /* of bfloat16 instead of floats: two input channels in one line */
     size_t floats_at;                 /* byte offset of the panels in this blob, a multiple of 64 */
     nn_conv_phase phase[];
 } nn_conv_pack;
@@ -29,7 +30,14 @@ static inline const float *nn_conv_panel(const nn_conv_pack *k, const nn_conv_ph
            (size_t)group * phase->group_floats + (size_t)panel * phase->panel_floats;
 }
 
+/* The layer can be done in pairs of channels, and is large enough to gain by it. */
+static inline bool nn_conv_pairs(const nn_node *n) {
+    const nn_conv_params *p = &n->u.conv;
+    const int channels = n->in[0]->shape.c / p->groups;
+    return !p->exact && channels % 2 == 0 && channels * p->kernel_h * p->kernel_w >= 64;
+}
+
 /* Finds or makes the packed weights of conv node n for panels of 2*vector channels and appends them to n->blob[]. */
-nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e);
+nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, bool pairs, const char *isa, nn_error *e);
 
 #endif

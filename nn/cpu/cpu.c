@@ -25,7 +25,7 @@
 #define NN_OP(op) DECLARE(op, baseline)
 #include "../ops.def"
 #undef NN_OP
-static const nn_kernel_table baseline = {"baseline", 4, {
+static const nn_kernel_table baseline = {"baseline", 4, NN_F32, {
 #define NN_OP(op) ENTRY(op, baseline)
 #include "../ops.def"
 #undef NN_OP
@@ -35,7 +35,7 @@ static const nn_kernel_table baseline = {"baseline", 4, {
 #define NN_OP(op) DECLARE(op, avx2)
 #include "../ops.def"
 #undef NN_OP
-static const nn_kernel_table avx2 = {"avx2", 8, {
+static const nn_kernel_table avx2 = {"avx2", 8, NN_F32, {
 #define NN_OP(op) ENTRY(op, avx2)
 #include "../ops.def"
 #undef NN_OP
@@ -44,8 +44,17 @@ static const nn_kernel_table avx2 = {"avx2", 8, {
 #define NN_OP(op) DECLARE(op, avx512)
 #include "../ops.def"
 #undef NN_OP
-static const nn_kernel_table avx512 = {"avx512", 16, {
+static const nn_kernel_table avx512 = {"avx512", 16, NN_F32, {
 #define NN_OP(op) ENTRY(op, avx512)
+#include "../ops.def"
+#undef NN_OP
+}};
+
+#define NN_OP(op) DECLARE(op, avx512bf16)
+#include "../ops.def"
+#undef NN_OP
+static const nn_kernel_table avx512bf16 = {"avx512bf16", 16, NN_BF16, {
+#define NN_OP(op) ENTRY(op, avx512bf16)
 #include "../ops.def"
 #undef NN_OP
 }};
@@ -53,7 +62,7 @@ static const nn_kernel_table avx512 = {"avx512", 16, {
 
 /* __builtin_cpu_supports asks CPUID and XGETBV: the operating system must save the wide registers too. */
 const nn_kernel_table *const *nn_kernel_tables(int *count) {
-    static const nn_kernel_table *tables[3];
+    static const nn_kernel_table *tables[4];
     int n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -63,6 +72,9 @@ const nn_kernel_table *const *nn_kernel_tables(int *count) {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables[n++] = &avx2;
 #endif
     tables[n++] = &baseline;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bf16") && tables[0] == &avx512) tables[n++] = &avx512bf16;
+#endif
     *count = n;
     return tables;
 }
@@ -92,18 +104,20 @@ static int cores_allowed(void) {
     return n > 0 ? (int)n : 1;
 }
 
-static nn_code choose_table(const nn_kernel_table **out, nn_error *e) {
+/* The best table of that precision, or the one RVC_CPU names. */
+static nn_code choose_table(const nn_kernel_table **out, nn_precision precision, nn_error *e) {
     int n;
     const nn_kernel_table *const *tables = nn_kernel_tables(&n);
     const char *wanted = getenv("RVC_CPU");
-    *out = tables[0];
-    if (!wanted || !*wanted) return NN_OK;
+    bool named = wanted && *wanted;
     for (int i = 0; i < n; i++)
-        if (!strcmp(tables[i]->name, wanted)) {
+        if (named ? !strcmp(tables[i]->name, wanted) : tables[i]->precision == precision) {
             *out = tables[i];
             return NN_OK;
         }
-    return nn_fail(e, NN_ERROR_DEVICE, "RVC_CPU=%s: this machine does not have it; it has up to %s", wanted, tables[0]->name);
+    if (named)
+        return nn_fail(e, NN_ERROR_DEVICE, "RVC_CPU=%s: this machine does not have it; it has up to %s", wanted, tables[0]->name);
+    return nn_fail(e, NN_ERROR_DEVICE, "this CPU has no %s products; use --precision f32", precision == NN_BF16 ? "bf16" : "f16");
 }
 
 static nn_code cpu_prepare(nn_plan *p, nn_error *e) {
@@ -227,7 +241,7 @@ static void cpu_close(nn_device *device) {
     free(d);
 }
 
-nn_code nn_cpu_open(nn_device **out, int threads, nn_error *e) {
+nn_code nn_cpu_open(nn_device **out, nn_precision precision, int threads, nn_error *e) {
     static const nn_backend backend = {cpu_prepare, cpu_reserve, cpu_run,   cpu_write,
                                        cpu_read,    cpu_release, cpu_bytes, cpu_close};
     enum { MOST_THREADS = 256 };
@@ -237,7 +251,7 @@ nn_code nn_cpu_open(nn_device **out, int threads, nn_error *e) {
     if (!d) return nn_fail_memory(e, "a device");
     d->base.backend = &backend;
     d->base.threads = threads ? threads : cores_allowed();
-    nn_code code = choose_table(&d->table, e);
+    nn_code code = choose_table(&d->table, precision, e);
     if (!code) code = nn_pool_new(&d->pool, d->base.threads, e);
     if (code) {
         cpu_close(&d->base);

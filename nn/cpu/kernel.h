@@ -40,6 +40,7 @@ typedef struct nn_kernel {
 typedef struct nn_kernel_table {
     const char *name;                /* "avx512" */
     int vector;                      /* floats in a vector */
+    nn_precision precision;          /* of the products; sums are float */
     nn_kernel kernel[NN_OP_COUNT];
 } nn_kernel_table;
 

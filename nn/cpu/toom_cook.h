@@ -225,7 +225,7 @@ static void toom_run(const nn_call *c, int task, void *scratch) {
                 const int rows = nn_least(NN_MR, length - i);
                 for (int q = 0; q < k->points; q++) {
                     a.x = v + q * plane + (ptrdiff_t)(run * run_rows + i) * channels;
-                    nn_tile_product(a, nn_toom_panel(k, panel, q, point_floats), m + q * NN_MR * NN_NR, NN_NR, rows, vectors);
+                    nn_tile_product(a, nn_toom_panel(k, panel, q, point_floats), m + q * NN_MR * NN_NR, NN_NR, rows, vectors, false);
                 }
                 ptrdiff_t row[NN_MR * NN_TOOM_TILE];
                 if (k->points == 6)
