@@ -96,10 +96,9 @@ static nn_code name_tensor(rvc_checkpoint *c, size_t i, const char *prefix, size
     bool inside = strncmp(name, prefix, length) == 0;
     bool beside =
         c->kind == RVC_KIND_HUBERT && strncmp(name, "final_proj.", 11) == 0; /* of a wrapped HubertModel */
-    const char *own = inside ? name + length : name;
     t->name = name;
-    if (inside && strlen(own) < RVC_NAME_SIZE) {
-        rvc_names_canonical(c->kind, own, canonical);
+    if (inside && strlen(name + length) < RVC_NAME_SIZE) {
+        rvc_names_canonical(c->kind, name + length, canonical);
         if (strcmp(canonical, name) != 0) {
             if (!(c->name[i] = strdup(canonical))) return nn_fail_memory(e, c->path);
             t->name = c->name[i];

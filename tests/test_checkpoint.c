@@ -14,7 +14,8 @@ enum { LONGEST = 512 };
 /* ---- making clothes ---- */
 
 typedef struct clothes {
-    const char *prefix;      /* put before every name, or NULL */
+    const char *prefix;      /* put before every name, or NULL; */
+    const char *bare;        /* but not before those that begin so */
     const char *(*pairs)[2]; /* text to text, each applied once, in order; ends with NULL */
     bool channels_last;      /* of convolutions */
     bool (*drops)(const char *name);
@@ -66,7 +67,8 @@ static void dress(const char *from, const char *to, const clothes *c, const char
         snprintf(name, sizeof name, "%s", a->name);
         for (const char *(*p)[2] = c->pairs; p && (*p)[0]; p++) replace(name, (*p)[0], (*p)[1]);
         char full[2 * LONGEST];
-        snprintf(full, sizeof full, "%s%s", c->prefix ? c->prefix : "", name);
+        bool beside = c->bare && strncmp(name, c->bare, strlen(c->bare)) == 0;
+        snprintf(full, sizeof full, "%s%s", c->prefix && !beside ? c->prefix : "", name);
         if (!c->drops || !c->drops(a->name))
             if (npz_write(w, full, NPZ_F32, a->rank, shape, y, &e)) fail_msg("%s", e.text);
         free(x), free(y);
@@ -176,6 +178,29 @@ static void test_transformers_hubert(void **state) {
             assert_same_network(longer, "hubert", RVC_KIND_HUBERT, NULL);
         }
     }
+}
+
+static bool is_final(const char *name) {
+    return strncmp(name, "final_proj.", 11) == 0;
+}
+
+/* facebook/hubert-base has no final_proj; a class around HubertModel has it beside "hubert.". */
+static void test_final_proj(void **state) {
+    (void)state;
+    clothes none = {.drops = is_final};
+    const char *without = dressed("hubert", "without", &none, NULL);
+    assert_same_network(without, "hubert", RVC_KIND_HUBERT, is_final);
+    clothes wrapped = {.prefix = "hubert.", .bare = "final_proj."};
+    assert_same_network(dressed("hubert", "wrapped", &wrapped, NULL), "hubert", RVC_KIND_HUBERT, NULL);
+    rvc_models *m;
+    rvc_error e = {0};
+    rvc_model_paths paths = {.voice = check_small("checkpoint", "voice_v1_32k"),
+                             .hubert = without,
+                             .rmvpe = check_small("checkpoint", "rmvpe")};
+    assert_int_equal(rvc_models_open(&m, &paths, NULL, &e), RVC_ERROR_MODEL);
+    print_message("%s\n", e.text);
+    assert_non_null(strstr(e.text, "final_proj"));
+    assert_non_null(strstr(e.text, "hubert_base.pt"));
 }
 
 static const char *mlx_voice[][2] = {{"attn_layers.", "attn_"},
@@ -562,6 +587,7 @@ static void test_fixtures(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_transformers_hubert),
+        cmocka_unit_test(test_final_proj),
         cmocka_unit_test(test_mlx),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_transformers_folder),
