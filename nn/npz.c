@@ -42,6 +42,8 @@ struct npz {
     size_t count;
     npz_array *array; /* [count] */
     member *member;   /* [count] */
+    member text;      /* a text kept as an array of bytes: what numpy makes of config.json when it writes what it read */
+    uint64_t text_size;
     nn_names names;   /* array name -> index */
 };
 
@@ -233,6 +235,15 @@ static nn_code parse_dict(npz_array *a, const char *text, size_t length, const c
         return nn_fail(e, NN_ERROR_FORMAT, "%s: array \"%s\" has a damaged .npy header; get the file again",
                        path, a->name);
     int dtype = dtype_of(descr);
+    if (dtype < 0 && !strncmp(descr, "|S", 2) && a->rank == 0) { /* one string: its bytes */
+        char *end;
+        long long bytes = strtoll(descr + 2, &end, 10);
+        if (!*end && bytes >= 0) {
+            dtype = NPZ_U8;
+            a->rank = 1;
+            a->shape[0] = bytes;
+        }
+    }
     if (dtype < 0)
         return nn_fail(e, NN_ERROR_FORMAT,
                        "%s: array \"%s\" has dtype '%.31s', which is not read (%s); convert it to float32",
@@ -318,6 +329,13 @@ static nn_code add_member(npz *z, zip_uint64_t i, nn_error *e) {
     if (!f) return zip_member_fail(z->path, z->zip, st.name, NULL, e);
     code = read_header(z, f, st.size, a, m, e);
     zip_fclose(f);
+    if (!code && !strcmp(a->name, "config.json") && a->dtype == NPZ_U8) {
+        free(z->text.name);
+        z->text = *m;
+        z->text_size = a->bytes;
+        z->count--;
+        return NN_OK;
+    }
     if (!code && !nn_names_add(&z->names, a->name, z->count - 1)) code = nn_fail_memory(e, "array names");
     return code;
 }
@@ -382,6 +400,7 @@ nn_code npz_open(npz **out, const char *path, nn_error *e) {
 void npz_close(npz *z) {
     if (!z) return;
     for (size_t i = 0; i < z->count; i++) free(z->member[i].name);
+    free(z->text.name);
     nn_names_free(&z->names);
     free(z->array);
     free(z->member);
@@ -407,9 +426,8 @@ const npz_array *npz_find(const npz *z, const char *name) {
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
-/* The array's member, positioned at its data; NULL after a failure. */
-static zip_file_t *open_data(npz *z, const npz_array *a, nn_error *e) {
-    const member *m = &z->member[a - z->array];
+/* The member, positioned at its array's data; NULL after a failure. */
+static zip_file_t *open_data(npz *z, const member *m, nn_error *e) {
     char skipped[256];
     zip_file_t *f = zip_fopen_index(z->zip, m->index, 0);
     bool ok = f != NULL;
@@ -419,7 +437,7 @@ static zip_file_t *open_data(npz *z, const npz_array *a, nn_error *e) {
         left -= n;
     }
     if (ok) return f;
-    zip_member_fail(z->path, z->zip, a->name, f, e);
+    zip_member_fail(z->path, z->zip, m->name, f, e);
     if (f) zip_fclose(f);
     return NULL;
 }
@@ -434,7 +452,7 @@ static nn_code close_data(npz *z, const npz_array *a, zip_file_t *f, bool ok, nn
 }
 
 nn_code npz_read(npz *z, const npz_array *a, void *dst, nn_error *e) {
-    zip_file_t *f = open_data(z, a, e);
+    zip_file_t *f = open_data(z, &z->member[a - z->array], e);
     if (!f) return NN_ERROR_FORMAT;
     return close_data(z, a, f, zip_member_read(f, dst, a->bytes), e);
 }
@@ -447,7 +465,7 @@ nn_code npz_read_f32(npz *z, const npz_array *a, float *dst, nn_error *e) {
                        a->name, t->name);
     void *piece = malloc(PIECE * t->size);
     if (!piece) return nn_fail_memory(e, a->name);
-    zip_file_t *f = open_data(z, a, e);
+    zip_file_t *f = open_data(z, &z->member[a - z->array], e);
     bool ok = f != NULL;
     for (uint64_t done = 0; ok && done < a->count;) {
         size_t n = a->count - done < PIECE ? (size_t)(a->count - done) : PIECE;
@@ -459,10 +477,29 @@ nn_code npz_read_f32(npz *z, const npz_array *a, float *dst, nn_error *e) {
     return f ? close_data(z, a, f, ok, e) : NN_ERROR_FORMAT;
 }
 
+static nn_code read_kept_text(npz *z, char **out, nn_error *e) {
+    char *text = malloc((size_t)z->text_size + 1);
+    if (!text) return nn_fail_memory(e, z->text.name);
+    zip_file_t *f = open_data(z, &z->text, e);
+    bool ok = f && zip_member_read(f, text, z->text_size);
+    if (f && !ok) zip_member_fail(z->path, z->zip, z->text.name, f, e);
+    if (f) zip_fclose(f);
+    if (!ok) {
+        free(text);
+        return NN_ERROR_FORMAT;
+    }
+    text[z->text_size] = '\0';
+    *out = text;
+    return NN_OK;
+}
+
 nn_code npz_read_text(npz *z, const char *name, char **out, nn_error *e) {
     *out = NULL;
     zip_stat_t st;
-    if (zip_stat(z->zip, name, 0, &st) != 0) return NN_OK; /* absent */
+    if (zip_stat(z->zip, name, 0, &st) != 0) { /* absent, or kept as an array */
+        bool kept = z->text.name && !strcmp(z->text.name, name) && z->text_size <= MAX_TEXT;
+        return kept ? read_kept_text(z, out, e) : NN_OK;
+    }
     nn_code code = zip_member_check(z->path, z->file_size, &st, e);
     if (code) return code;
     if (st.size > MAX_TEXT)

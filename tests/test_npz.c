@@ -165,6 +165,27 @@ static void test_every_dtype_round_trip(void **state) {
     free(path);
 }
 
+/* numpy.savez(f, **numpy.load(g)) turns the text config.json into an array of one string: it is read as the text it was. */
+static void test_config_kept_as_an_array(void **state) {
+    (void)state;
+    const made members[] = {
+        {"config.json.npy", "{'descr': '|S8', 'fortran_order': False, 'shape': (), }", "{\"b\": 2}", 8, 1, false},
+        {"x.npy", "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }", floats, sizeof floats, 1, false},
+    };
+    char *path = make(members, 2), *text;
+    npz *z;
+    nn_error e = {0};
+    npz_open(&z, path, &e);
+    if (e.code) fail_msg("%s", e.text);
+    assert_int_equal(npz_count(z), 1);
+    assert_string_equal(npz_at(z, 0)->name, "x");
+    assert_int_equal(npz_read_text(z, "config.json", &text, &e), 0);
+    assert_string_equal(text, "{\"b\": 2}");
+    free(text);
+    npz_close(z);
+    free(path);
+}
+
 static void test_infinities_and_nan_of_halves(void **state) {
     (void)state;
     const uint16_t h[4] = {0x7c00, 0xfc00, 0x7e01, 0x8000}, b[3] = {0x7f80, 0xff80, 0x7fc1};
@@ -474,6 +495,7 @@ static void test_a_file_is_whole_or_not_there(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_dtype_round_trip),
+        cmocka_unit_test(test_config_kept_as_an_array),
         cmocka_unit_test(test_infinities_and_nan_of_halves),
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_deflated_and_every_version),
