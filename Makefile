@@ -226,7 +226,8 @@ bench: all benchmarks demo-models
 	mkdir -p $(BUILD)/bench
 	$(BUILD)/benchmarks/benchmark_ops --output $(BUILD)/bench/ops.json
 	$(BUILD)/benchmarks/benchmark_rmvpe --models $(BUILD)/demo/models --output $(BUILD)/bench/rmvpe.json
-	$(BUILD)/benchmarks/benchmark_pipeline --models $(BUILD)/demo/models --voice $(voice) \
+	$(BUILD)/benchmarks/benchmark_retrieval --output $(BUILD)/bench/retrieval.json
+	$(BUILD)/benchmarks/benchmark_pipeline --models $(BUILD)/demo/models --voice $(voice) --batch-sizes 1,4 \
 	    --output $(BUILD)/bench/pipeline.json
 
 # Against ONNX Runtime and PyTorch. PEERS_OPTIONS='--threads 4 --voice my.npz': see benchmarks/peers/README.md

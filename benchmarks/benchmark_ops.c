@@ -1,11 +1,14 @@
 /* benchmark_ops.c - single layers at the pipeline's own shapes: GFLOP/s, and the share of what the machine
  * can do.
  *
- *   benchmark_ops --num-warmup 1 --num-runs 5 --threads 0 --output FILE.json
+ *   benchmark_ops --num-warmup 1 --num-runs 5 --threads 0 --output FILE.json           (--help for the rest)
  *
  * The peak is measured, not looked up: on every thread at once, a loop of independent multiply-adds that live
- * in registers. FLOPs are counted as those of the direct form (two per weight and output), whatever the
- * kernel does. */
+ * in registers. Work is counted twice. "direct" is that of the direct form, two FLOPs per weight and output:
+ * what a layer is worth, comparable between programs. "done" is what the kernel really multiplies and adds,
+ * which in Toom-Cook form is less (6 products for 4 outputs of 3 taps, 7 for each piece of 4 taps) and
+ * padding and transforms not counted; its share of the peak says how busy the multipliers are and cannot
+ * exceed 100 %, while that of the direct form can. */
 #include "../nn/nn.h"
 #include "bench.h"
 
@@ -48,16 +51,23 @@ __attribute__((target("avx2,fma"))) static float peak_avx2(long rounds) {
 __attribute__((target("avx512f"))) static float peak_avx512(long rounds) {
     PEAK_LOOP(__m512, _mm512_set1_ps, _mm512_fmadd_ps);
 }
+
+/* Two products of bfloat16 each lane, summed in float. */
+#define DOT_BF16(x, m, a) _mm512_dpbf16_ps((x), (__m512bh)(m), (__m512bh)(a))
+__attribute__((target("avx512f,avx512bf16"))) static float peak_bf16(long rounds) {
+    PEAK_LOOP(__m512, _mm512_set1_ps, DOT_BF16);
+}
 #endif
 
 typedef struct peak_loop {
     const char *isa; /* as the device's name says it */
-    int lanes;
+    int lanes;       /* multiply-adds of an instruction */
     float (*run)(long rounds);
 } peak_loop;
 
 static const peak_loop peak_loops[] = {
 #if defined(__x86_64__)
+    {"avx512bf16", 32, peak_bf16},
     {"avx512", 16, peak_avx512},
     {"avx2", 8, peak_avx2},
 #endif
@@ -230,9 +240,9 @@ static bool prepare(const layer *l, nn_device *device, nn_weights **w, nn_plan *
     return true;
 }
 
-/* Median seconds of one run; each run repeats the layer for 50 ms at least, so that the clock's grain does
- * not show. */
-static bool measure(nn_plan *plan, const bench_options *o, double *seconds, nn_error *e) {
+/* Seconds of the layer once; each run repeats it for 50 ms at least, so that the clock's grain does not show.
+ */
+static bool measure(nn_plan *plan, const bench_options *o, bench_times *seconds, nn_error *e) {
     double run[BENCH_MAX_RUNS];
     for (int i = -o->num_warmup; i < o->num_runs; i++) {
         double start = bench_now(), spent = 0;
@@ -244,7 +254,7 @@ static bool measure(nn_plan *plan, const bench_options *o, double *seconds, nn_e
         }
         if (i >= 0) run[i] = spent / times;
     }
-    *seconds = bench_median(run, o->num_runs);
+    *seconds = bench_times_of(run, o->num_runs);
     return true;
 }
 
@@ -267,18 +277,25 @@ static bool run_case(const layer *l, nn_device *device, const bench_options *o, 
                      nn_error *e) {
     nn_weights *w = NULL;
     nn_plan *plan = NULL;
-    double seconds = 0;
+    bench_times seconds;
     char text[96];
     describe(l, text, sizeof text);
     bool ok = prepare(l, device, &w, &plan, e) && measure(plan, o, &seconds, e);
     if (ok) {
-        double rate = nn_plan_flops(plan) / seconds * 1e-9;
-        printf("%-20s %-42s %9.3f ms %8.1f GFLOP/s %5.1f %%\n", l->text, text, seconds * 1e3, rate,
-               100 * rate / peak);
+        double direct = nn_plan_flops(plan) / seconds.median * 1e-9,
+               done = nn_plan_flops_done(plan) / seconds.median * 1e-9;
+        const char *form = done < direct ? "Toom-Cook" : "direct";
+        printf("%-20s %-42s %9.3f ms (%.3f-%.3f) %8.1f %-9s %8.1f %5.1f %%\n", l->text, text,
+               seconds.median * 1e3, seconds.min * 1e3, seconds.max * 1e3, direct, form, done,
+               100 * done / peak);
         fflush(stdout);
-        bench_json_row(json,
-                       "{\"layer\": \"%s\", \"milliseconds\": %.4f, \"gflops\": %.2f, \"of_peak\": %.4f}",
-                       text, seconds * 1e3, rate, rate / peak);
+        bench_json_row(
+            json,
+            "{\"layer\": \"%s\", \"milliseconds\": %.4f, \"milliseconds_min\": %.4f, "
+            "\"milliseconds_max\": %.4f, \"gflops\": %.2f, \"form\": \"%s\", \"gflops_done\": %.2f, "
+            "\"of_peak\": %.4f}",
+            text, seconds.median * 1e3, seconds.min * 1e3, seconds.max * 1e3, direct, form, done,
+            done / peak);
     }
     nn_plan_free(plan);
     nn_weights_free(w);
@@ -290,13 +307,20 @@ int main(int argc, char **argv) {
     nn_device *device = NULL;
     nn_error e = {0};
     bench_json json = {0};
-    if (!bench_read_options(&o, "num-warmup num-runs threads output ", argc, argv)) return 2;
-    bool ok = nn_device_open(&device, "cpu", o.threads, &e) == NN_OK &&
+    int status =
+        bench_read_options(&o, "Single layers at the pipeline's shapes, and their share of the CPU's peak.",
+                           "num-warmup num-runs threads device precision output ", argc, argv);
+    if (status != BENCH_GO_ON) return status;
+    bool ok = bench_open_device(&device, &o, &e) == NN_OK &&
               bench_json_open(&json, &o, "ops", nn_device_name(device));
     if (ok) {
         double peak = measure_peak(device);
-        printf("single layers on %s, %s; peak %.1f GFLOP/s (float32 multiply-add, measured)\n",
-               bench_machine(), nn_device_name(device), peak);
+        const char *precision = bench_precision_name(o.precision);
+        printf("single layers on %s; %s; peak %.1f GFLOP/s (%s multiply-add, measured)\n"
+               "of peak: the multiplications really done; direct: as many as the direct form takes\n"
+               "%-20s %-42s %28s %8s %-9s %8s %7s\n",
+               bench_machine(), nn_device_name(device), peak, precision, "", "layer", "median (min-max)",
+               "direct", "form", "done", "of peak");
         bench_json_row(&json, "{\"layer\": \"peak\", \"gflops\": %.2f}", peak);
         for (size_t i = 0; i < sizeof cases / sizeof *cases && ok; i++)
             ok = run_case(&cases[i], device, &o, peak, &json, &e);

@@ -1,19 +1,24 @@
-/* benchmark_pipeline.c - the whole way from samples to a converted voice, per component, for several lengths.
+/* benchmark_pipeline.c - the whole way from samples to a converted voice: per component, for several lengths;
+ * and for several segments together.
  *
- *   benchmark_pipeline --seconds 5,60 --num-warmup 1 --num-runs 3 --threads 0 --models DIR --voice FILE
- * --output FILE.json
+ *   benchmark_pipeline --seconds 5,60 --batch-sizes 1,4,8,16 --models DIR --output FILE.json      (--help for
+ * the rest)
  *
  * Compute is what rvc_convert spends on samples that are in memory: models are loaded and the machinery is
  * warm before the clock starts, files are neither read nor written. Real-time factor is compute over seconds
  * of audio: below 1 is faster than the recording. Peak memory is that of a process which does nothing else.
- */
+ *
+ * A batch of n is n different segments of the first length. Threads that work on segments of their own need
+ * not wait for each other, so a batch is shared out over as many converters as there are threads, or segments
+ * if those are fewer; each has its part of the threads, and takes the next segment when it has done one. */
 #include "../rvc/rvc.h"
 #include "bench.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RATE = 16000, PARTS = 8 };
+enum { RATE = 16000, PARTS = 8, MAX_CONVERTERS = 256 };
 
 static const char *const part_names[PARTS] = {"resample",  "mel",       "rmvpe", "hubert",
                                               "retrieval", "synthesis", "other", "total"};
@@ -21,13 +26,25 @@ static const char *const part_names[PARTS] = {"resample",  "mel",       "rmvpe",
 typedef struct job {
     const bench_options *options;
     double seconds;
+    int segments;
     char hubert[1024], rmvpe[1024], voice[1024];
 } job;
+
+static rvc_status open_models(rvc_models **models, const job *j, int threads, rvc_error *error) {
+    rvc_model_paths paths = {.voice = j->voice, .hubert = j->hubert, .rmvpe = j->rmvpe};
+    rvc_setup setup = {.device = j->options->device ? j->options->device : "cpu",
+                       .precision = bench_precision_name(j->options->precision),
+                       .threads = threads};
+    return rvc_models_open(models, &paths, &setup, error);
+}
+
+/* ---- one after another, per component ------------------------------------------------------------------ */
 
 typedef struct outcome {
     char device[128];
     double load, part[PARTS]; /* medians over the runs, seconds */
-    double peak;              /* MiB */
+    bench_times total;
+    double peak; /* MiB */
     int runs;
 } outcome;
 
@@ -59,19 +76,18 @@ static bool run_length(const void *context, void *result) {
     rvc_error error = {0};
     rvc_models *models = NULL;
     rvc_converter *converter = NULL;
-    rvc_model_paths paths = {.voice = j->voice, .hubert = j->hubert, .rmvpe = j->rmvpe};
-    rvc_setup setup = {.device = "cpu", .threads = j->options->threads};
     double run[PARTS][BENCH_MAX_RUNS];
     size_t frames;
     float *speech = bench_speech(j->seconds, RATE, &frames);
-    bool ok = speech && rvc_models_open(&models, &paths, &setup, &error) == RVC_OK &&
+    bool ok = speech && open_models(&models, j, j->options->threads, &error) == RVC_OK &&
               rvc_converter_new(&converter, models, &error) == RVC_OK &&
               measure(converter, speech, frames, j->options, run, &out->runs, &error) == RVC_OK;
     if (ok) {
         snprintf(out->device, sizeof out->device, "%s", rvc_converter_device(converter));
         out->load = rvc_models_load_seconds(models);
-        for (int p = 0; p < PARTS; p++) out->part[p] = bench_median(run[p], out->runs);
-        out->peak = bench_peak_megabytes();
+        for (int p = 0; p < PARTS; p++) out->part[p] = bench_times_of(run[p], out->runs).median;
+        out->total = bench_times_of(run[PARTS - 1], out->runs);
+        out->peak = bench_memory("VmHWM");
     } else {
         fprintf(stderr, "benchmark_pipeline: %s\n", speech ? error.text : "out of memory");
     }
@@ -82,44 +98,213 @@ static bool run_length(const void *context, void *result) {
 }
 
 static void print_row(double seconds, const outcome *r, bench_json *json) {
-    double total = r->part[PARTS - 1];
+    const bench_times *total = &r->total;
     printf("%6.4g s", seconds);
     for (int p = 0; p < PARTS - 1; p++) printf(" %9.3f", r->part[p]);
-    printf("  compute %8.3f s  real-time factor %.3f  peak %5.0f MiB  (load %.2f s, %d runs)\n", total,
-           total / seconds, r->peak, r->load, r->runs);
+    printf("  compute %8.3f s (%.3f-%.3f)  real-time factor %.3f  peak %5.0f MiB  (load %.2f s, %d runs)\n",
+           total->median, total->min, total->max, total->median / seconds, r->peak, r->load, r->runs);
     bench_json_row(
         json,
         "{\"seconds\": %g, \"runs\": %d, \"load\": %.4f, \"peak_mib\": %.1f, \"real_time_factor\": %.5f",
-        seconds, r->runs, r->load, r->peak, total / seconds);
+        seconds, r->runs, r->load, r->peak, total->median / seconds);
     for (int p = 0; p < PARTS && json->file; p++)
         fprintf(json->file, ", \"%s\": %.5f", part_names[p], r->part[p]);
-    if (json->file) fputc('}', json->file);
+    if (json->file)
+        fprintf(json->file, ", \"total_min\": %.5f, \"total_max\": %.5f}", total->min, total->max);
     fflush(stdout);
+}
+
+/* ---- together ------------------------------------------------------------------------------------------ */
+
+typedef struct batch_outcome {
+    int converters, threads; /* threads of each */
+    bench_times all;         /* from the first segment's start to the last one's end */
+    double segment;          /* what one segment takes its converter, median */
+    double peak;             /* MiB */
+    int runs;
+} batch_outcome;
+
+/* Segments that wait, under a lock, and how long those that are done took. */
+typedef struct batch {
+    pthread_mutex_t lock;
+    const float *speech; /* [segments][frames] */
+    size_t frames;
+    int segments, next;
+    double *took; /* [segments] */
+} batch;
+
+typedef struct worker {
+    batch *batch;
+    rvc_converter *converter;
+    rvc_status status;
+    rvc_error error;
+    pthread_t thread;
+    bool started;
+} worker;
+
+static void *work(void *argument) {
+    worker *w = argument;
+    batch *b = w->batch;
+    rvc_options options = rvc_default_options();
+    while (w->status == RVC_OK) {
+        pthread_mutex_lock(&b->lock);
+        int i = b->next < b->segments ? b->next++ : -1;
+        pthread_mutex_unlock(&b->lock);
+        if (i < 0) break;
+        rvc_audio audio = {0};
+        double start = bench_now();
+        w->status = rvc_convert(w->converter, b->speech + (size_t)i * b->frames, b->frames, RATE, &options,
+                                &audio, &w->error);
+        b->took[i] = bench_now() - start;
+        rvc_audio_free(&audio);
+    }
+    return NULL;
+}
+
+/* The batch once, by n workers. */
+static rvc_status run_once(batch *b, worker *workers, int n, rvc_error *error) {
+    rvc_status status = RVC_OK;
+    b->next = 0;
+    for (int i = 1; i < n; i++)
+        workers[i].started = pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0;
+    work(&workers[0]);
+    for (int i = 0; i < n; i++) {
+        if (workers[i].started) pthread_join(workers[i].thread, NULL);
+        if (workers[i].status != RVC_OK && status == RVC_OK) {
+            status = workers[i].status;
+            *error = workers[i].error;
+        }
+    }
+    return status;
+}
+
+static rvc_status measure_batch(batch *b, worker *workers, const bench_options *o, batch_outcome *out,
+                                rvc_error *error) {
+    double all[BENCH_MAX_RUNS], segment[BENCH_MAX_RUNS], spent = 0;
+    rvc_status status = RVC_OK;
+    for (int i = -o->num_warmup; i < o->num_runs && spent < BENCH_PATIENCE && status == RVC_OK; i++) {
+        double start = bench_now();
+        status = run_once(b, workers, out->converters, error);
+        double time = bench_now() - start;
+        out->runs = i + 1;
+        if (i < 0) continue;
+        spent += all[i] = time;
+        segment[i] = bench_times_of(b->took, b->segments).median;
+    }
+    if (status == RVC_OK) {
+        out->all = bench_times_of(all, out->runs);
+        out->segment = bench_times_of(segment, out->runs).median;
+    }
+    return status;
+}
+
+/* In a child process: one batch size. */
+static bool run_batch(const void *context, void *result) {
+    const job *j = context;
+    batch_outcome *out = result;
+    const int threads = j->options->threads ? j->options->threads : bench_cores();
+    static worker workers[MAX_CONVERTERS];
+    rvc_error error = {0};
+    rvc_models *models = NULL;
+    batch b = {.lock = PTHREAD_MUTEX_INITIALIZER, .segments = j->segments};
+    size_t frames;
+    float *speech = bench_speech(j->seconds * j->segments, RATE, &frames);
+    out->converters = j->segments < threads ? j->segments : threads;
+    if (out->converters > MAX_CONVERTERS) out->converters = MAX_CONVERTERS;
+    out->threads = threads / out->converters;
+    b.speech = speech;
+    b.frames = frames / (size_t)j->segments;
+    b.took = calloc((size_t)j->segments, sizeof *b.took);
+    bool ok = speech && b.took;
+    if (!ok) snprintf(error.text, sizeof error.text, "out of memory");
+    ok = ok && open_models(&models, j, out->threads, &error) == RVC_OK;
+    for (int i = 0; i < out->converters && ok; i++) {
+        workers[i].batch = &b;
+        ok = rvc_converter_new(&workers[i].converter, models, &error) == RVC_OK;
+    }
+    ok = ok && measure_batch(&b, workers, j->options, out, &error) == RVC_OK;
+    out->peak = bench_memory("VmHWM");
+    if (!ok) fprintf(stderr, "benchmark_pipeline: %s\n", error.text);
+    for (int i = 0; i < out->converters; i++) rvc_converter_free(workers[i].converter);
+    rvc_models_close(models);
+    free(speech);
+    free(b.took);
+    return ok;
+}
+
+/* `one`: audio per second of a batch of one; 0 where it was not measured. */
+static void print_batch(const job *j, const batch_outcome *r, double one, bench_json *json) {
+    double rate = j->segments * j->seconds / r->all.median;
+    char gain[32] = "-";
+    if (one > 0) snprintf(gain, sizeof gain, "%.2f", rate / one);
+    printf("%4d x %-4.4g %4d x %-4d %9.3f (%.3f-%.3f) %9.3f %14.2f %6s %9.0f %5d\n", j->segments, j->seconds,
+           r->converters, r->threads, r->all.median, r->all.min, r->all.max, r->segment, rate, gain, r->peak,
+           r->runs);
+    fflush(stdout);
+    bench_json_row(
+        json,
+        "{\"batch_size\": %d, \"seconds\": %g, \"runs\": %d, \"converters\": %d, \"threads_each\": %d, "
+        "\"all_done\": %.5f, \"all_done_min\": %.5f, \"all_done_max\": %.5f, \"segment\": %.5f, "
+        "\"audio_per_second\": %.4f, \"gain\": %.4f, \"peak_mib\": %.1f}",
+        j->segments, j->seconds, r->runs, r->converters, r->threads, r->all.median, r->all.min, r->all.max,
+        r->segment, rate, one > 0 ? rate / one : 0, r->peak);
+}
+
+/* ---- the program --------------------------------------------------------------------------------------- */
+
+static bool run_lengths(job *j, const bench_options *o, bench_json *json) {
+    bool ok = true;
+    for (int i = 0; i < o->lengths && ok; i++) {
+        outcome r;
+        j->seconds = o->seconds[i];
+        ok = bench_in_child(run_length, j, &r, sizeof r);
+        if (ok && i == 0) {
+            ok = bench_json_open(json, o, "pipeline", r.device);
+            printf("pipeline on %s; %s, %s; medians (and spread), seconds\n%8s", bench_machine(), r.device,
+                   bench_precision_name(o->precision), "audio");
+            for (int p = 0; p < PARTS - 1; p++) printf(" %9s", part_names[p]);
+            printf("\n");
+        }
+        if (ok) print_row(j->seconds, &r, json);
+    }
+    return ok;
+}
+
+static bool run_batches(job *j, const bench_options *o, bench_json *json) {
+    bool ok = true;
+    double one = 0;
+    j->seconds = o->seconds[0];
+    if (o->batches)
+        printf("together: latency, seconds, and throughput, seconds of audio a second\n%11s %11s %25s %9s "
+               "%14s %6s %9s %5s\n",
+               "segments", "converters", "all done", "segment", "audio/second", "gain", "peak MiB", "runs");
+    for (int i = 0; i < o->batches && ok; i++) {
+        batch_outcome r = {0};
+        j->segments = o->batch_sizes[i];
+        ok = bench_in_child(run_batch, j, &r, sizeof r);
+        if (ok && j->segments == 1) one = j->seconds / r.all.median;
+        if (ok) print_batch(j, &r, one, json);
+    }
+    return ok;
 }
 
 int main(int argc, char **argv) {
     bench_options o = {.seconds = {5, 60}, .lengths = 2, .num_warmup = 1, .num_runs = 3, .models = "models"};
     bench_json json = {0};
-    if (!bench_read_options(&o, "seconds num-warmup num-runs threads models voice output ", argc, argv))
-        return 2;
-    bool ok = true;
-    for (int i = 0; i < o.lengths && ok; i++) {
-        job j = {.options = &o, .seconds = o.seconds[i]};
-        outcome r;
-        snprintf(j.hubert, sizeof j.hubert, "%s/hubert_base.npz", o.models);
-        snprintf(j.rmvpe, sizeof j.rmvpe, "%s/rmvpe.npz", o.models);
-        if (o.voice)
-            snprintf(j.voice, sizeof j.voice, "%s", o.voice);
-        else
-            snprintf(j.voice, sizeof j.voice, "%s/rvc_v2_40k.npz", o.models);
-        ok = bench_in_child(run_length, &j, &r, sizeof r);
-        if (ok && i == 0) {
-            ok = bench_json_open(&json, &o, "pipeline", r.device);
-            printf("pipeline on %s, %s; medians, seconds\n%8s", bench_machine(), r.device, "audio");
-            for (int p = 0; p < PARTS - 1; p++) printf(" %9s", part_names[p]);
-            printf("\n");
-        }
-        if (ok) print_row(o.seconds[i], &r, &json);
-    }
+    o.batches = 2;
+    o.batch_sizes[0] = 1;
+    o.batch_sizes[1] = 4;
+    int status = bench_read_options(
+        &o, "From samples to the converted voice: per component, and segments of the first length together.",
+        "seconds batch-sizes num-warmup num-runs threads device precision models voice output ", argc, argv);
+    if (status != BENCH_GO_ON) return status;
+    job j = {.options = &o};
+    snprintf(j.hubert, sizeof j.hubert, "%s/hubert_base.npz", o.models);
+    snprintf(j.rmvpe, sizeof j.rmvpe, "%s/rmvpe.npz", o.models);
+    if (o.voice)
+        snprintf(j.voice, sizeof j.voice, "%s", o.voice);
+    else
+        snprintf(j.voice, sizeof j.voice, "%s/rvc_v2_40k.npz", o.models);
+    bool ok = run_lengths(&j, &o, &json) && run_batches(&j, &o, &json);
     return bench_json_close(&json) && ok ? 0 : 1;
 }

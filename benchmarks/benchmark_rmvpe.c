@@ -1,7 +1,6 @@
 /* benchmark_rmvpe.c - the pitch alone: spectrogram, network, decoding, for several lengths.
  *
- *   benchmark_rmvpe --seconds 5,30,60,180,300 --num-warmup 1 --num-runs 3 --threads 0 --models DIR --output
- * FILE.json
+ *   benchmark_rmvpe --seconds 5,30,60,180,300 --models DIR --output FILE.json           (--help for the rest)
  *
  * The signal is at 16 kHz already. Peak memory is that of a process which does nothing else, weights
  * included. */
@@ -21,8 +20,9 @@ typedef struct job {
 
 typedef struct outcome {
     char device[128];
-    double part[PARTS], total; /* mel, network, decoding: medians, seconds */
-    double peak;               /* MiB */
+    double part[PARTS]; /* mel, network, decoding: medians, seconds */
+    bench_times total;
+    double peak; /* MiB */
     int runs;
 } outcome;
 
@@ -58,8 +58,8 @@ static bool prepare(bench_state *s, const job *j, nn_error *e) {
     if (!s->speech || !s->spectrogram || !s->salience || !s->f0)
         return nn_fail_memory(e, "the signal") == NN_OK;
     return nn_weights_open(&s->weights, j->weights, e) == NN_OK &&
-           nn_device_open(&s->device, "cpu", j->options->threads, e) == NN_OK &&
-           mel_new(&s->mel, e) == NN_OK && rmvpe_new(&s->rmvpe, s->weights, s->device, e) == NN_OK;
+           bench_open_device(&s->device, j->options, e) == NN_OK && mel_new(&s->mel, e) == NN_OK &&
+           rmvpe_new(&s->rmvpe, s->weights, s->device, e) == NN_OK;
 }
 
 /* One pass; time [4] at its start and after each part. */
@@ -91,9 +91,9 @@ static bool run_length(const void *context, void *result) {
     }
     if (ok) {
         snprintf(out->device, sizeof out->device, "%s", nn_device_name(s.device));
-        for (int p = 0; p < PARTS; p++) out->part[p] = bench_median(part[p], out->runs);
-        out->total = bench_median(total, out->runs);
-        out->peak = bench_peak_megabytes();
+        for (int p = 0; p < PARTS; p++) out->part[p] = bench_times_of(part[p], out->runs).median;
+        out->total = bench_times_of(total, out->runs);
+        out->peak = bench_memory("VmHWM");
     } else {
         fprintf(stderr, "benchmark_rmvpe: %s\n", e.text);
     }
@@ -101,11 +101,27 @@ static bool run_length(const void *context, void *result) {
     return ok;
 }
 
+static void print_row(double seconds, const outcome *r, bench_json *json) {
+    double factor = r->total.median / seconds;
+    printf("%6.4g s %9.4f %9.4f %9.4f %9.4f (%.4f-%.4f) %9.5f %9.0f %5d\n", seconds, r->part[0], r->part[1],
+           r->part[2], r->total.median, r->total.min, r->total.max, factor, r->peak, r->runs);
+    fflush(stdout);
+    bench_json_row(json,
+                   "{\"seconds\": %g, \"runs\": %d, \"mel\": %.5f, \"network\": %.5f, \"decode\": %.5f, "
+                   "\"total\": %.5f, \"total_min\": %.5f, \"total_max\": %.5f, "
+                   "\"real_time_factor\": %.6f, \"peak_mib\": %.1f}",
+                   seconds, r->runs, r->part[0], r->part[1], r->part[2], r->total.median, r->total.min,
+                   r->total.max, factor, r->peak);
+}
+
 int main(int argc, char **argv) {
     bench_options o = {
         .seconds = {5, 30, 60, 180, 300}, .lengths = 5, .num_warmup = 1, .num_runs = 3, .models = "models"};
     bench_json json = {0};
-    if (!bench_read_options(&o, "seconds num-warmup num-runs threads models output ", argc, argv)) return 2;
+    int status =
+        bench_read_options(&o, "The pitch alone: spectrogram, network, decoding.",
+                           "seconds num-warmup num-runs threads device precision models output ", argc, argv);
+    if (status != BENCH_GO_ON) return status;
     bool ok = true;
     for (int i = 0; i < o.lengths && ok; i++) {
         job j = {.options = &o, .seconds = o.seconds[i]};
@@ -114,19 +130,12 @@ int main(int argc, char **argv) {
         ok = bench_in_child(run_length, &j, &r, sizeof r);
         if (ok && i == 0) {
             ok = bench_json_open(&json, &o, "rmvpe", r.device);
-            printf("rmvpe on %s, %s; medians, seconds\n%8s %9s %9s %9s %9s %9s %9s %5s\n", bench_machine(),
-                   r.device, "audio", "mel", "network", "decode", "total", "rtf", "peak MiB", "runs");
+            printf("rmvpe on %s; %s, %s; medians (and spread of the total), seconds\n"
+                   "%8s %9s %9s %9s %25s %9s %9s %5s\n",
+                   bench_machine(), r.device, bench_precision_name(o.precision), "audio", "mel", "network",
+                   "decode", "total", "rtf", "peak MiB", "runs");
         }
-        if (!ok) break;
-        printf("%6.4g s %9.4f %9.4f %9.4f %9.4f %9.5f %9.0f %5d\n", j.seconds, r.part[0], r.part[1],
-               r.part[2], r.total, r.total / j.seconds, r.peak, r.runs);
-        fflush(stdout);
-        bench_json_row(&json,
-                       "{\"seconds\": %g, \"runs\": %d, \"mel\": %.5f, \"network\": %.5f, \"decode\": %.5f, "
-                       "\"total\": %.5f, "
-                       "\"real_time_factor\": %.6f, \"peak_mib\": %.1f}",
-                       j.seconds, r.runs, r.part[0], r.part[1], r.part[2], r.total, r.total / j.seconds,
-                       r.peak);
+        if (ok) print_row(o.seconds[i], &r, &json);
     }
     return bench_json_close(&json) && ok ? 0 : 1;
 }

@@ -81,6 +81,7 @@ typedef struct nn_node {
     int last_use;         /* index of the last of them */
     size_t offset;        /* byte offset in the slab */
     size_t workspace, workspace_offset;   /* bytes the back end wants in the slab while the node runs, and where */
+    double share;         /* of the direct form's multiplications that the kernel does; 0: all */
     int n_blobs;
     const void *blob[NN_MAX_BLOBS];  /* packed weights, owned by the nn_weights; meaning is the op's */
 } nn_node;

@@ -156,6 +156,7 @@ nn_code nn_plan_run(nn_plan *p, nn_error *e);
 
 size_t nn_plan_bytes(const nn_plan *p);            /* slab and scratch */
 double nn_plan_flops(const nn_plan *p);            /* multiplications and additions of one run, as direct forms */
+double nn_plan_flops_done(const nn_plan *p);       /* the same as the kernels take them: Toom-Cook forms take fewer */
 
 /* Prints the planned nodes (op, name, shape, fused steps, offset), and, after a run under nn_plan_profile(p, true),
  * each one's time. */

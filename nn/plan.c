@@ -130,6 +130,12 @@ double nn_plan_flops(const nn_plan *p) {
     return sum;
 }
 
+double nn_plan_flops_done(const nn_plan *p) {
+    double sum = 0;
+    for (int i = 0; i < p->count; i++) sum += nn_node_flops(p->node[i]) * (p->node[i]->share > 0 ? p->node[i]->share : 1);
+    return sum;
+}
+
 void nn_plan_print(const nn_plan *p, void *file) {
     FILE *f = file;
     fprintf(f, "%d nodes, %.1f MB slab, %.2f GFLOP\n", p->count, (double)p->slab_bytes * 1e-6, nn_plan_flops(p) * 1e-9);

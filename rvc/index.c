@@ -143,34 +143,26 @@ static nn_code take_header(cursor *c, header *h, nn_error *e) {
 
 /* ---- the two types ------------------------------------------------------------------------------------- */
 
-/* Copies n elements of `size` bytes out of the file, aligned; the bytes are known to be there. */
-static void *copy_out(const void *from, size_t n, size_t size) {
-    void *p = malloc(n * size + 1);
-    if (p) memcpy(p, from, n * size);
-    return p;
-}
-
-/* A flat index after its fourcc: its header and its vectors [h->vectors][h->width], in *rows, malloc'd. */
-static nn_code take_flat(cursor *c, header *h, float **rows, nn_error *e) {
+/* A flat index after its fourcc: its header and its vectors [h->vectors][h->width], in the file. */
+static nn_code take_flat(cursor *c, header *h, const rvc_index_float **rows, nn_error *e) {
     uint64_t count;
     nn_code code = take_header(c, h, e);
     if (code) return code;
     const unsigned char *p = take_vector(c, sizeof(float), &count);
     if (!p || count / (uint64_t)h->width != (uint64_t)h->vectors || count % (uint64_t)h->width != 0)
         return fail_damaged(c, "in its vectors", e);
-    *rows = copy_out(p, (size_t)count, sizeof(float));
-    return *rows ? NN_OK : nn_fail_memory(e, c->path);
+    *rows = (const rvc_index_float *)p;
+    return NN_OK;
 }
 
 static nn_code read_flat(rvc_index *x, cursor *c, nn_error *e) {
     header h;
-    nn_code code = take_flat(c, &h, &x->data, e);
+    x->list = calloc(1, sizeof *x->list);
+    if (!x->list) return nn_fail_memory(e, c->path);
+    nn_code code = take_flat(c, &h, &x->list->rows, e);
     if (code) return code;
     x->width = h.width;
-    x->vectors = (size_t)h.vectors;
-    x->ids = malloc(x->vectors * sizeof *x->ids + 1);
-    if (!x->ids) return nn_fail_memory(e, c->path);
-    for (size_t i = 0; i < x->vectors; i++) x->ids[i] = (int64_t)i;
+    x->vectors = x->list->count = (size_t)h.vectors;
     return NN_OK;
 }
 
@@ -179,11 +171,9 @@ static bool is_flat(const unsigned char *fourcc) {
                       !memcmp(fourcc, "IxFl", FOURCC));
 }
 
-/* The list sizes, as x->first; their sum may not exceed what the bytes left can hold. */
+/* The list sizes; their sum may not exceed what the bytes left can hold. */
 static nn_code take_sizes(rvc_index *x, cursor *c, nn_error *e) {
     size_t lists = (size_t)x->lists;
-    x->first = calloc(lists + 1, sizeof *x->first);
-    if (!x->first) return nn_fail_memory(e, c->path);
     const unsigned char *kind = take(c, FOURCC);
     bool sparse = kind && memcmp(kind, "sprs", FOURCC) == 0;
     if (!kind || (!sparse && memcmp(kind, "full", FOURCC) != 0))
@@ -195,22 +185,22 @@ static nn_code take_sizes(rvc_index *x, cursor *c, nn_error *e) {
         uint64_t list = i, size;
         if (sparse) memcpy(&list, p + i * 8, 8);
         memcpy(&size, p + (i + sparse) * 8, 8);
-        if (list >= lists || size > left(c) || x->first[list + 1] != 0)
+        if (list >= lists || size > left(c) || x->list[list].count != 0)
             return fail_damaged(c, "in its list sizes", e);
-        x->first[list + 1] = (size_t)size;
+        x->list[list].count = (size_t)size;
     }
     size_t each = (size_t)x->width * sizeof(float) + sizeof(int64_t), most = left(c) / each;
     for (size_t l = 0; l < lists; l++) {
-        if (x->first[l + 1] > most - x->first[l]) {
+        if (x->list[l].count > most - x->vectors) {
             c->bad = true;
             return fail_damaged(c, "in its lists", e);
         }
-        x->first[l + 1] += x->first[l];
+        x->vectors += x->list[l].count;
     }
     return NN_OK;
 }
 
-/* The inverted lists into x->data and x->ids, list after list. */
+/* The inverted lists: x->list and x->vectors, their sum. */
 static nn_code take_lists(rvc_index *x, cursor *c, nn_error *e) {
     size_t row = (size_t)x->width * sizeof(float);
     const unsigned char *kind = take(c, FOURCC);
@@ -224,21 +214,15 @@ static nn_code take_lists(rvc_index *x, cursor *c, nn_error *e) {
     if (!none && (!kind || memcmp(kind, "ilar", FOURCC) != 0 || take_u64(c) != (uint64_t)x->lists ||
                   take_u64(c) != row))
         return fail_damaged(c, "in its lists", e);
-    nn_code code = NN_OK;
-    if (!none)
-        code = take_sizes(x, c, e);
-    else if (!(x->first = calloc((size_t)x->lists + 1, sizeof *x->first)))
-        code = nn_fail_memory(e, c->path);
+    x->list = calloc((size_t)x->lists, sizeof *x->list);
+    if (!x->list) return nn_fail_memory(e, c->path);
+    nn_code code = none ? NN_OK : take_sizes(x, c, e);
     if (code) return code;
-    x->vectors = x->first[x->lists];
-    x->data = malloc(x->vectors * row + 1);
-    x->ids = malloc(x->vectors * sizeof *x->ids + 1);
-    if (!x->data || !x->ids) return nn_fail_memory(e, c->path);
     for (int l = 0; l < x->lists; l++) {
-        size_t from = x->first[l], n = x->first[l + 1] - from;
-        if (n == 0) continue;
-        take_into(c, x->data + from * (size_t)x->width, n * row);
-        take_into(c, x->ids + from, n * sizeof *x->ids);
+        index_list *list = &x->list[l];
+        if (list->count == 0) continue;
+        list->rows = (const rvc_index_float *)take(c, list->count * row);
+        list->ids = (const rvc_index_id *)take(c, list->count * sizeof *list->ids);
     }
     return c->bad ? fail_damaged(c, "in its lists", e) : NN_OK;
 }
@@ -281,7 +265,7 @@ static nn_code read_index(rvc_index *x, cursor *c, nn_error *e) {
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-/* Maps the file, reads it into x and lets go of it. */
+/* Maps the file, for as long as x lives, and finds out where in it everything lies. */
 static nn_code read_file(rvc_index *x, int fd, nn_error *e) {
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0)
@@ -294,10 +278,10 @@ static nn_code read_file(rvc_index *x, int fd, nn_error *e) {
     void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED)
         return nn_fail(e, NN_ERROR_FILE, "%s cannot be read: %s", x->path, strerror(errno));
+    x->map = map;
+    x->map_bytes = size;
     cursor c = {.at = map, .end = (const unsigned char *)map + size, .path = x->path};
-    nn_code code = read_index(x, &c, e);
-    munmap(map, size);
-    return code;
+    return read_index(x, &c, e);
 }
 
 nn_code rvc_index_open(rvc_index **out, const char *path, nn_error *e) {
@@ -319,10 +303,8 @@ nn_code rvc_index_open(rvc_index **out, const char *path, nn_error *e) {
 
 void rvc_index_close(rvc_index *x) {
     if (!x) return;
-    free(x->centroids);
-    free(x->first);
-    free(x->data);
-    free(x->ids);
+    if (x->map) munmap(x->map, x->map_bytes);
+    free(x->list);
     free(x->path);
     free(x);
 }

@@ -1,7 +1,8 @@
 /* index.h - FAISS index files as RVC trains them (IVF-Flat "IwFl" over a flat L2 quantizer, or flat "IxF2"/"IxFI"), read
  * without FAISS, and the retrieval of NUMERICS.md: k = 8 nearest by squared L2, weights 1/score^2.
- * Every count is checked against the file's size before it is used. The vectors are copied out of the file once: in it they
- * lie at odd addresses. */
+ * Every count is checked against the file's size before it is used. The file stays mapped while the index is open, and its
+ * vectors are used where they lie: opening reads no vector, and memory is the system's page cache. It must not be cut short
+ * meanwhile. */
 #ifndef RVC_INDEX_H
 #define RVC_INDEX_H
 
@@ -12,6 +13,9 @@
 enum { RVC_RETRIEVAL_K = 8 };
 
 typedef struct rvc_index rvc_index;        /* immutable; shared by threads */
+
+/* A float of a vector in the file, where it may lie at any address; reads as a float. */
+typedef float rvc_index_float __attribute__((aligned(1)));
 
 nn_code rvc_index_open(rvc_index **out, const char *path, nn_error *e);
 void rvc_index_close(rvc_index *x);                  /* NULL is fine */
@@ -32,7 +36,7 @@ int rvc_index_nprobe(const rvc_index *x);
  * vectors [n][k], when not NULL, receives pointers to the vectors (NULL for id -1), valid as long as the index.
  * 1 <= k <= 1024. Thread-safe; threads is how many it may start (1: none). */
 nn_code rvc_index_search(const rvc_index *x, const float *q, size_t n, int k, float *scores, int64_t *ids,
-                         const float **vectors, int threads, nn_error *e);
+                         const rvc_index_float **vectors, int threads, nn_error *e);
 
 /* Blends each row of features [n][width] with what the index holds near it, in place:
  * f = rate * sum_j w_j v_j + (1 - rate) * f, w_j = score_j^-2 normalised; an exact hit gives that vector, an id -1 weighs 0, a

@@ -5,9 +5,11 @@
  *     f       = rate * sum_j w_j v_j + (1 - rate) * f
  *
  * Distances are summed directly, not expanded into |q|^2 - 2qv + |v|^2, which loses what matters when a
- * vector is near. Rows shared by queries (centroids; all vectors of a flat index) are taken in blocks that
- * stay in cache while a tile of queries passes over them. Every distance is summed in one order, whatever the
- * tile, the thread or the instruction set, so results are the same bits everywhere. */
+ * vector is near. Queries are searched in groups: vectors are taken in blocks that stay in cache while every
+ * query of the group that is to see them passes by, so a group reads the centroids once, and each list once
+ * however many of its queries probe it. Every distance is summed in one order, and of equal scores the
+ * smaller id is nearer, so results are the same bits whatever the group, the thread or the instruction set.
+ */
 #include <math.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -16,53 +18,52 @@
 
 #include "index_data.h"
 
-enum { LANES = 8, ROWS = 4, TILE = 32, BLOCK = 32, MAX_K = 1024, MAX_THREADS = 64 };
+enum { LANES = 16, BLOCK = 32, MAX_K = 1024, MAX_THREADS = 64 };
 
-/* ---- the kernel ---------------------------------------------------------------------------------------- */
+/* Queries of a group: they stay in L2. Fewer where each probes many lists, so that there are not too many
+ * visits. */
+enum { GROUP = 256, MAX_VISITS = 1 << 18 };
 
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+/* ---- distances ----------------------------------------------------------------------------------------- */
 
-/* out[r] = |q - row[r]|^2, vectors [width], for ROWS rows at a time: their sums are independent. */
-typedef void distance_kernel(const float *q, const float *const row[ROWS], size_t width, float out[ROWS]);
+/* out[a][b] = |q[a] - row[b]|^2, vectors [width]. */
+typedef void distance_kernel(const float *const q[2], const rvc_index_float *const row[2], size_t width,
+                             float out[2][2]);
 
-static inline __attribute__((always_inline)) void distances(const float *q, const float *const row[ROWS],
-                                                            size_t width, float out[ROWS]) {
-    lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
-    size_t i = 0;
-    for (; i + LANES <= width; i += LANES) {
-        lanes x = *(const lanes *)(q + i);
-        lanes d0 = *(const lanes *)(row[0] + i) - x, d1 = *(const lanes *)(row[1] + i) - x;
-        lanes d2 = *(const lanes *)(row[2] + i) - x, d3 = *(const lanes *)(row[3] + i) - x;
-        s0 += d0 * d0;
-        s1 += d1 * d1;
-        s2 += d2 * d2;
-        s3 += d3 * d3;
-    }
-    lanes sums[ROWS] = {s0, s1, s2, s3};
-    for (int r = 0; r < ROWS; r++) {
-        lanes s = sums[r];
-        float sum = ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
-        for (size_t j = i; j < width; j++) sum += (row[r][j] - q[j]) * (row[r][j] - q[j]);
-        out[r] = sum;
-    }
-}
+typedef float four __attribute__((vector_size(16)));
 
-static void distances_baseline(const float *q, const float *const row[ROWS], size_t width, float out[ROWS]) {
-    distances(q, row, width, out);
-}
-
+/* What was loaded stays in its register: GCC would rather load it again, and a load across cache lines costs
+ * two. */
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void distances_avx2(const float *q, const float *const row[ROWS],
-                                                           size_t width, float out[ROWS]) {
-    distances(q, row, width, out);
-}
+#define KEEP(x) __asm__("" : "+v"(x))
+#else
+#define KEEP(x) (void)(x)
 #endif
 
+#define DISTANCE_NAME distances_baseline
+#define DISTANCE_TARGET
+#define DISTANCE_WIDTH 4
+#include "distance.h"
+
+#if defined(__x86_64__)
+#define DISTANCE_NAME distances_avx2
+#define DISTANCE_TARGET __attribute__((target("avx2")))
+#define DISTANCE_WIDTH 8
+#include "distance.h"
+
+#define DISTANCE_NAME distances_avx512
+#define DISTANCE_TARGET __attribute__((target("avx512f")))
+#define DISTANCE_WIDTH 16
+#include "distance.h"
+#endif
+
+/* The widest this machine has, or none wider than what RVC_CPU names. */
 static distance_kernel *choose_kernel(void) {
 #if defined(__x86_64__)
-    const char *forced = getenv("RVC_CPU");
-    bool baseline = forced && strcmp(forced, "baseline") == 0;
-    if (!baseline && __builtin_cpu_supports("avx2")) return distances_avx2;
+    const char *most = getenv("RVC_CPU");
+    bool narrow = most && strcmp(most, "baseline") == 0, middle = most && strcmp(most, "avx2") == 0;
+    if (!narrow && !middle && __builtin_cpu_supports("avx512f")) return distances_avx512;
+    if (!narrow && __builtin_cpu_supports("avx2")) return distances_avx2;
 #endif
     return distances_baseline;
 }
@@ -72,9 +73,9 @@ static distance_kernel *choose_kernel(void) {
 /* Ascending by score, equal scores by id; `found` of `k` places are taken. k is small, so a place is made by
  * shifting. */
 typedef struct nearest {
-    float *score;      /* [k] */
-    int64_t *id;       /* [k] */
-    const float **row; /* [k], or NULL where nobody asks */
+    float *score;                /* [k] */
+    int64_t *id;                 /* [k] */
+    const rvc_index_float **row; /* [k], or NULL where nobody asks */
     int k, found;
 } nearest;
 
@@ -82,7 +83,7 @@ static bool is_closer(float score, int64_t id, float than_score, int64_t than_id
     return score < than_score || (score <= than_score && id < than_id);
 }
 
-static void offer(nearest *b, float score, int64_t id, const float *row) {
+static void offer(nearest *b, float score, int64_t id, const rvc_index_float *row) {
     if (id < 0 || !(score < INFINITY)) return; /* "no vector"; NaN or overflow */
     if (b->found == b->k && !is_closer(score, id, b->score[b->k - 1], b->id[b->k - 1])) return;
     int i = b->found < b->k ? b->found++ : b->k - 1;
@@ -96,27 +97,48 @@ static void offer(nearest *b, float score, int64_t id, const float *row) {
     if (b->row) b->row[i] = row;
 }
 
-/* Offers rows [n][width] to one query's nearest; ids [n], or NULL for first_id, first_id + 1, ... */
-static void scan(distance_kernel *kernel, const float *q, const float *rows, size_t n, size_t width,
-                 const int64_t *ids, int64_t first_id, nearest *b) {
-    for (size_t i = 0; i < n; i += ROWS) {
-        const float *row[ROWS];
-        float score[ROWS];
-        size_t count = n - i < ROWS ? n - i : ROWS;
-        for (size_t r = 0; r < ROWS; r++) row[r] = rows + (i + (r < count ? r : 0)) * width;
-        kernel(q, row, width, score);
-        for (size_t r = 0; r < count; r++)
-            offer(b, score[r], ids ? ids[i + r] : first_id + (int64_t)(i + r), row[r]);
+/* Places that were not filled. */
+static void fill_up(nearest *b) {
+    for (int j = b->found; j < b->k; j++) {
+        b->score[j] = INFINITY;
+        b->id[j] = -1;
+        if (b->row) b->row[j] = NULL;
     }
 }
 
-/* scan for a tile of queries [tile][width] over rows they share. */
-static void scan_tile(distance_kernel *kernel, const float *q, size_t tile, const float *rows, size_t n,
-                      size_t width, nearest *b) {
-    for (size_t i = 0; i < n; i += BLOCK)
-        for (size_t t = 0; t < tile; t++)
-            scan(kernel, q + t * width, rows + i * width, n - i < BLOCK ? n - i : BLOCK, width, NULL,
-                 (int64_t)i, &b[t]);
+/* ---- scanning ------------------------------------------------------------------------------------------ */
+
+/* A query that looks into a list, and where it keeps what it finds. */
+typedef struct visit {
+    int64_t list;
+    const float *q; /* [width] */
+    nearest *found;
+} visit;
+
+/* Shows rows from .. to-1 of a list to two queries, or to one twice, whose second finds are dropped. */
+static void scan_block(distance_kernel *kernel, const visit *a, const visit *b, const index_list *list,
+                       size_t from, size_t to, size_t width) {
+    const float *const q[2] = {a->q, b->q};
+    for (size_t i = from; i < to; i += 2) {
+        const size_t next = i + 1 < to ? i + 1 : i;
+        const rvc_index_float *const row[2] = {list->rows + i * width, list->rows + next * width};
+        float score[2][2];
+        kernel(q, row, width, score);
+        for (size_t r = 0; r <= next - i; r++) {
+            const int64_t id = list->ids ? list->ids[i + r] : (int64_t)(i + r);
+            offer(a->found, score[0][r], id, row[r]);
+            if (b != a) offer(b->found, score[1][r], id, row[r]);
+        }
+    }
+}
+
+/* Shows a list to n queries. */
+static void scan(distance_kernel *kernel, const visit *v, size_t n, const index_list *list, size_t width) {
+    for (size_t from = 0; from < list->count; from += BLOCK) {
+        const size_t to = list->count - from < BLOCK ? list->count : from + BLOCK;
+        for (size_t i = 0; i < n; i += 2)
+            scan_block(kernel, &v[i], &v[i + 1 < n ? i + 1 : i], list, from, to, width);
+    }
 }
 
 /* ---- searching ----------------------------------------------------------------------------------------- */
@@ -126,124 +148,152 @@ typedef struct share {
     const rvc_index *x;
     distance_kernel *kernel;
     const float *q; /* [n][width] */
-    size_t n;
+    size_t n, group;
     int k;
-    float *scores;         /* [n][k] */
-    int64_t *ids;          /* [n][k] */
-    const float **vectors; /* [n][k], or NULL */
-    float *list_score;     /* [TILE][nprobe], scratch */
-    int64_t *list;         /* [TILE][nprobe], scratch: the lists to look into */
+    float *scores;                   /* [n][k] */
+    int64_t *ids;                    /* [n][k] */
+    const rvc_index_float **vectors; /* [n][k], or NULL */
+    float *features, rate;           /* [n][width] to blend into, may be q; or NULL */
+    float *list_score;               /* [group][nprobe], scratch */
+    int64_t *list;                   /* [group][nprobe], scratch: the lists to look into */
+    visit *visits;                   /* [group][nprobe], scratch */
 } share;
 
-/* Looks into the lists whose centroids are nearest to each query of the tile. */
-static void search_lists(const share *s, const float *q, size_t tile, nearest *b) {
+static int by_list(const void *a, const void *b) {
+    const visit *v = a, *w = b;
+    if (v->list != w->list) return v->list < w->list ? -1 : 1;
+    return (v->q > w->q) - (v->q < w->q);
+}
+
+/* Looks into the lists whose centroids are nearest to each of n queries, list by list. */
+static void search_lists(const share *s, const float *q, size_t n, nearest *found) {
     const rvc_index *x = s->x;
-    size_t width = (size_t)x->width, nprobe = (size_t)x->nprobe;
-    nearest lists[TILE];
-    for (size_t t = 0; t < tile; t++)
+    size_t width = (size_t)x->width, nprobe = (size_t)x->nprobe, visits = 0;
+    const index_list centroids = {.rows = x->centroids, .count = (size_t)x->lists};
+    visit all[GROUP];
+    nearest lists[GROUP];
+    for (size_t t = 0; t < n; t++) {
         lists[t] = (nearest){s->list_score + t * nprobe, s->list + t * nprobe, NULL, x->nprobe, 0};
-    scan_tile(s->kernel, q, tile, x->centroids, (size_t)x->lists, width, lists);
-    for (size_t t = 0; t < tile; t++)
-        for (int p = 0; p < lists[t].found; p++) {
-            size_t from = x->first[lists[t].id[p]], to = x->first[lists[t].id[p] + 1];
-            scan(s->kernel, q + t * width, x->data + from * width, to - from, width, x->ids + from, 0, &b[t]);
-        }
+        all[t] = (visit){.q = q + t * width, .found = &lists[t]};
+    }
+    scan(s->kernel, all, n, &centroids, width);
+    for (size_t t = 0; t < n; t++)
+        for (int p = 0; p < lists[t].found; p++)
+            s->visits[visits++] = (visit){lists[t].id[p], all[t].q, &found[t]};
+    qsort(s->visits, visits, sizeof *s->visits, by_list);
+    for (size_t i = 0, next; i < visits; i = next) {
+        for (next = i + 1; next < visits && s->visits[next].list == s->visits[i].list;) next++;
+        scan(s->kernel, s->visits + i, next - i, &x->list[s->visits[i].list], width);
+    }
+}
+
+static void search_all(const share *s, const float *q, size_t n, nearest *found) {
+    visit all[GROUP];
+    for (size_t t = 0; t < n; t++) all[t] = (visit){.q = q + t * (size_t)s->x->width, .found = &found[t]};
+    scan(s->kernel, all, n, s->x->list, (size_t)s->x->width);
+}
+
+/* f [width] = rate * sum w_j v_j + (1 - rate) * f. In double 1/score^2 overflows for no float score but 0,
+ * which is an exact hit and gives that vector. */
+static void blend(float *f, size_t width, const nearest *b, float rate) {
+    double weight[RVC_RETRIEVAL_K], total = 0, sum[64];
+    int found = b->found;
+    if (found == 0) return;
+    if (!(b->score[0] > 0)) found = 1;
+    for (int j = 0; j < found; j++) {
+        double s = (double)b->score[j];
+        weight[j] = s > 0 ? 1 / (s * s) : 1;
+        total += weight[j];
+    }
+    for (int j = 0; j < found; j++) weight[j] /= total;
+    for (size_t i = 0; i < width; i += sizeof sum / sizeof *sum) {
+        size_t n = width - i < sizeof sum / sizeof *sum ? width - i : sizeof sum / sizeof *sum;
+        memset(sum, 0, sizeof sum);
+        for (int j = 0; j < found; j++)
+            for (size_t c = 0; c < n; c++) sum[c] += weight[j] * (double)b->row[j][i + c];
+        for (size_t c = 0; c < n; c++)
+            f[i + c] = (float)((double)rate * sum[c] + (1 - (double)rate) * (double)f[i + c]);
+    }
 }
 
 static void *search_share(void *argument) {
     const share *s = argument;
-    const rvc_index *x = s->x;
-    size_t width = (size_t)x->width, k = (size_t)s->k;
-    for (size_t i = 0; i < s->n; i += TILE) {
-        size_t tile = s->n - i < TILE ? s->n - i : TILE;
-        const float *q = s->q + i * width;
-        nearest b[TILE];
-        for (size_t t = 0; t < tile; t++) {
-            const float **row = s->vectors ? s->vectors + (i + t) * k : NULL;
-            b[t] = (nearest){s->scores + (i + t) * k, s->ids + (i + t) * k, row, s->k, 0};
+    size_t width = (size_t)s->x->width, k = (size_t)s->k;
+    for (size_t i = 0; i < s->n; i += s->group) {
+        size_t n = s->n - i < s->group ? s->n - i : s->group;
+        nearest found[GROUP];
+        for (size_t t = 0; t < n; t++) {
+            const rvc_index_float **row = s->vectors ? s->vectors + (i + t) * k : NULL;
+            found[t] = (nearest){s->scores + (i + t) * k, s->ids + (i + t) * k, row, s->k, 0};
         }
-        if (x->lists)
-            search_lists(s, q, tile, b);
+        if (s->x->lists)
+            search_lists(s, s->q + i * width, n, found);
         else
-            scan_tile(s->kernel, q, tile, x->data, x->vectors, width, b);
-        for (size_t t = 0; t < tile; t++)
-            for (int j = b[t].found; j < s->k; j++) {
-                b[t].score[j] = INFINITY;
-                b[t].id[j] = -1;
-                if (b[t].row) b[t].row[j] = NULL;
-            }
+            search_all(s, s->q + i * width, n, found);
+        for (size_t t = 0; t < n; t++) {
+            fill_up(&found[t]);
+            if (s->features) blend(s->features + (i + t) * width, width, &found[t], s->rate);
+        }
     }
     return NULL;
 }
 
-/* Splits `whole` into tiles of queries for `threads` threads; a thread that cannot be started has its share
- * done here. */
-static void run_shares(const share *whole, int threads) {
+/* Splits `whole` for `threads` threads, pairs of queries unparted; a thread that cannot be started has its
+ * share done here. */
+static void run_shares(const share *whole, size_t threads) {
     share part[MAX_THREADS];
     pthread_t thread[MAX_THREADS];
     bool started[MAX_THREADS] = {false};
-    size_t width = (size_t)whole->x->width, k = (size_t)whole->k,
-           scratch = (size_t)TILE * (size_t)whole->x->nprobe;
-    size_t tiles = (whole->n + TILE - 1) / TILE, count = (size_t)threads;
-    for (size_t i = 0; i < count; i++) {
-        size_t from = tiles * i / count * TILE, to = tiles * (i + 1) / count * TILE;
+    size_t width = (size_t)whole->x->width, k = (size_t)whole->k;
+    size_t scratch = whole->group * (size_t)whole->x->nprobe, pairs = (whole->n + 1) / 2;
+    for (size_t i = 0; i < threads; i++) {
+        size_t from = pairs * i / threads * 2, to = pairs * (i + 1) / threads * 2;
         part[i] = *whole;
         part[i].n = (to < whole->n ? to : whole->n) - from;
         part[i].q += from * width;
         part[i].scores += from * k;
         part[i].ids += from * k;
         if (part[i].vectors) part[i].vectors += from * k;
+        if (part[i].features) part[i].features += from * width;
         part[i].list_score += i * scratch;
         part[i].list += i * scratch;
+        part[i].visits += i * scratch;
         started[i] = i > 0 && pthread_create(&thread[i], NULL, search_share, &part[i]) == 0;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < threads; i++)
         if (!started[i]) search_share(&part[i]);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < threads; i++)
         if (started[i]) pthread_join(thread[i], NULL);
 }
 
+/* Fills in the kernel, groups and scratch, and runs. */
+static nn_code run(share *whole, int threads, nn_error *e) {
+    size_t most = (whole->n + 1) / 2, nprobe = (size_t)whole->x->nprobe,
+           count = threads < 1 ? 1 : (size_t)threads;
+    if (count > MAX_THREADS) count = MAX_THREADS;
+    if (count > most) count = most;
+    whole->kernel = choose_kernel();
+    whole->group = nprobe <= MAX_VISITS / GROUP ? GROUP : nprobe < MAX_VISITS / 2 ? MAX_VISITS / nprobe : 2;
+    size_t scratch = count * whole->group * nprobe;
+    whole->list_score = malloc(scratch * sizeof *whole->list_score + 1);
+    whole->list = malloc(scratch * sizeof *whole->list + 1);
+    whole->visits = malloc(scratch * sizeof *whole->visits + 1);
+    bool ok = whole->list_score && whole->list && whole->visits;
+    if (ok) run_shares(whole, count);
+    free(whole->list_score);
+    free(whole->list);
+    free(whole->visits);
+    return ok ? NN_OK : nn_fail_memory(e, "the index search");
+}
+
 nn_code rvc_index_search(const rvc_index *x, const float *q, size_t n, int k, float *scores, int64_t *ids,
-                         const float **vectors, int threads, nn_error *e) {
+                         const rvc_index_float **vectors, int threads, nn_error *e) {
     if (k < 1 || k > MAX_K)
         return nn_fail(e, NN_ERROR_ARGUMENT, "%s: %d nearest vectors were asked for; 1 to %d can be", x->path,
                        k, MAX_K);
     if (n == 0) return NN_OK;
-    size_t most = (n + TILE - 1) / TILE;
-    if (threads > MAX_THREADS) threads = MAX_THREADS;
-    if (threads < 1) threads = 1;
-    if ((size_t)threads > most) threads = (int)most;
-    share whole = {x, choose_kernel(), q, n, k, scores, ids, vectors, NULL, NULL};
-    size_t scratch = (size_t)threads * TILE * (size_t)x->nprobe;
-    whole.list_score = malloc(scratch * sizeof *whole.list_score + 1);
-    whole.list = malloc(scratch * sizeof *whole.list + 1);
-    nn_code code = whole.list_score && whole.list ? NN_OK : nn_fail_memory(e, "the index search");
-    if (!code) run_shares(&whole, threads);
-    free(whole.list_score);
-    free(whole.list);
-    return code;
-}
-
-/* ---- blending ------------------------------------------------------------------------------------------ */
-
-/* f [width] = rate * sum w_j v_j + (1 - rate) * f. In double 1/score^2 overflows for no float score but 0,
- * which is an exact hit and gives that vector. */
-static void blend(float *f, size_t width, const float *score, const float *const *vector, float rate) {
-    double weight[RVC_RETRIEVAL_K], sum = 0;
-    int found = 0;
-    while (found < RVC_RETRIEVAL_K && vector[found]) found++;
-    if (found == 0) return;
-    if (!(score[0] > 0)) found = 1;
-    for (int j = 0; j < found; j++) {
-        double s = (double)score[j];
-        weight[j] = s > 0 ? 1 / (s * s) : 1;
-        sum += weight[j];
-    }
-    for (size_t i = 0; i < width; i++) {
-        double v = 0;
-        for (int j = 0; j < found; j++) v += weight[j] / sum * (double)vector[j][i];
-        f[i] = (float)((double)rate * v + (1 - (double)rate) * (double)f[i]);
-    }
+    share whole = {.x = x, .q = q, .n = n, .k = k, .scores = scores, .ids = ids, .vectors = vectors};
+    return run(&whole, threads, e);
 }
 
 nn_code rvc_index_retrieve(const rvc_index *x, float *features, size_t n, float rate, int threads,
@@ -253,17 +303,15 @@ nn_code rvc_index_retrieve(const rvc_index *x, float *features, size_t n, float 
                        (double)rate);
     if (n == 0 || rate <= 0) return NN_OK;
     enum { K = RVC_RETRIEVAL_K };
+    share whole = {.x = x, .q = features, .n = n, .k = K, .features = features, .rate = rate};
     if (n > SIZE_MAX / sizeof(float *) / K) return nn_fail_memory(e, "the retrieval");
-    float *scores = malloc(n * K * sizeof *scores);
-    int64_t *ids = malloc(n * K * sizeof *ids);
-    const float **vectors = malloc(n * K * sizeof *vectors);
-    nn_code code = scores && ids && vectors ? NN_OK : nn_fail_memory(e, "the retrieval");
-    if (!code) code = rvc_index_search(x, features, n, K, scores, ids, vectors, threads, e);
-    size_t width = (size_t)x->width;
-    for (size_t i = 0; !code && i < n; i++)
-        blend(features + i * width, width, scores + i * K, vectors + i * K, rate);
-    free(scores);
-    free(ids);
-    free(vectors);
+    whole.scores = malloc(n * K * sizeof *whole.scores);
+    whole.ids = malloc(n * K * sizeof *whole.ids);
+    whole.vectors = malloc(n * K * sizeof *whole.vectors);
+    nn_code code = whole.scores && whole.ids && whole.vectors ? run(&whole, threads, e)
+                                                              : nn_fail_memory(e, "the retrieval");
+    free(whole.scores);
+    free(whole.ids);
+    free(whole.vectors);
     return code;
 }

@@ -115,6 +115,8 @@ nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *
             have = nn_weights_packed(w, key);
         }
     }
+    const nn_toom_pack *head = have;
+    n->share = (double)(head->points * head->pieces) / (NN_TOOM_TILE * p->kernel_w);
     n->blob[n->n_blobs++] = have;
     return NN_OK;
 }
