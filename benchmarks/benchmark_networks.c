@@ -8,9 +8,9 @@
  * writes its output there (raw float32); the answer is the run's seconds on a line of its own.
  *
  * Invariant: a timed run is the whole work of the network on the file's arrays and nothing else. Models are
- * open, plans made and inputs in memory before the first line is read. The synthesizer is the prior and then
- * the generator over every frame; what a conversion may skip is not skipped here, as the others cannot skip
- * it.
+ * open, plans made and inputs in memory before the first line is read. Each network runs as a conversion runs it
+ * (rvc_hubert_run, rmvpe_salience, the prior's plan and rvc_generator_run), but over every frame: what a
+ * conversion may skip is not skipped here, as the others cannot skip it.
  *
  * Inputs, channels innermost: audio [n], mel [T][128] (T a multiple of 32), phone [T][width], noise
  * [T][inter] times its scale, speaker [1], and for voices with f0 pitch [T] and source [T*upp]. */
@@ -19,6 +19,7 @@
 #include "../nn/nn.h"
 #include "../rmvpe/rmvpe.h"
 #include "../rvc/config.h"
+#include "../rvc/generator.h"
 #include "../rvc/hubert.h"
 #include "../rvc/rvc.h"
 #include "../rvc/synthesizer.h"
@@ -29,156 +30,145 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NETWORKS = 3, INPUTS = 8 };
+enum { NETWORKS = 3 };
 
 typedef struct options {
     const char *threads, *inputs, *hubert, *rmvpe, *voice;
 } options;
 
-/* One step of a network: a plan, what it is fed in every run, and what it gives. */
-typedef struct step {
-    nn_plan *plan;
-    struct input {
-        const char *name;
-        void *data; /* owned */
-    } input[INPUTS];
-    int inputs;
-    const char *output;
-    float *result; /* [of the output's shape], owned */
-} step;
+typedef struct race race;
 
-/* A network that is ready to run. The synthesizer has two steps: z goes from the first into the second. */
+/* A network that is ready to run: its runner, inputs and output. */
 typedef struct network {
     const char *name;
+    nn_code (*run)(struct network *n, nn_error *e);
     nn_weights *weights;
-    step step[2];
-    int steps;
+    rvc_hubert *hubert;
+    rmvpe *rmvpe;
+    rvc_voice_config config;
+    nn_plan *prior;
+    rvc_generator *generator;
+    float *x, *noise, *source, *z; /* audio, mel or phone; the synthesizer's other inputs */
+    int32_t *pitch, *speaker;
+    size_t count, frames; /* of x; of the synthesizer */
+    float *out;           /* [out_count] */
+    size_t out_count;
 } network;
 
-typedef struct race {
+struct race {
     nn_device *device;
     npz *inputs;
     network network[NETWORKS];
     nn_error e;
-} race;
+};
 
 /* ---- inputs ------------------------------------------------------------------------------------------ */
 
-/* Elements of a plan's input or output; 0 where it has none of that name. */
-static size_t elements(const nn_plan *p, const char *name) {
-    nn_shape s = nn_plan_shape(p, name);
-    return (size_t)s.h * (size_t)s.w * (size_t)s.c;
-}
-
-/* Elements of input file's array `name`; 0, and an error, where there is none. */
-static size_t input_count(race *r, const char *name) {
+/* Array `name` of `want` elements (0: as many as there are), as float32 or, limit > 0, int32 below it; malloc'd. NULL, and an
+ * error, where that fails. */
+static void *input(race *r, const char *name, size_t want, size_t *count, int limit) {
+    if (r->e.code) return NULL;
     const npz_array *a = npz_find(r->inputs, name);
-    if (!a || a->count < 1 || a->count > INT32_MAX / 2) {
-        nn_fail(&r->e, NN_ERROR_FORMAT, "%s: no array \"%s\", or of no usable length", npz_path(r->inputs),
-                name);
-        return 0;
+    if (!a || a->count < 1 || (want && a->count != want) || (limit > 0 && a->dtype != NPZ_I32)) {
+        nn_fail(&r->e, NN_ERROR_FORMAT, "%s: array \"%s\" should be %s of %zu elements", npz_path(r->inputs), name,
+                limit > 0 ? "int32" : "float32", want);
+        return NULL;
     }
-    return (size_t)a->count;
-}
-
-/* Array `name` for the plan's input of that name, if it has one. limit > 0: int32 numbers below it. */
-static void feed(race *r, step *t, const char *name, int limit) {
-    size_t want = elements(t->plan, name);
-    if (r->e.code || want == 0) return;
-    const npz_array *a = npz_find(r->inputs, name);
-    if (!a || a->count != want || (limit > 0 && a->dtype != NPZ_I32)) {
-        nn_fail(&r->e, NN_ERROR_FORMAT, "%s: array \"%s\" should be %s of %zu elements", npz_path(r->inputs),
-                name, limit > 0 ? "int32" : "float32", want);
-        return;
-    }
-    void *data = malloc(want * sizeof(float));
+    void *data = malloc((size_t)a->count * sizeof(float));
     if (!data) {
         nn_fail_memory(&r->e, name);
-        return;
+        return NULL;
     }
-    t->input[t->inputs++] = (struct input){name, data};
-    if (limit > 0 ? npz_read(r->inputs, a, data, &r->e) : npz_read_f32(r->inputs, a, data, &r->e)) return;
-    for (size_t i = 0; i < want && limit > 0; i++) {
-        int32_t index = ((int32_t *)data)[i];
-        if (index < 0 || index >= limit)
-            nn_fail(&r->e, NN_ERROR_FORMAT, "%s: \"%s\" holds %d, which is not in 0..%d", npz_path(r->inputs),
-                    name, index, limit - 1);
-    }
+    if (limit > 0)
+        npz_read(r->inputs, a, data, &r->e);
+    else
+        npz_read_f32(r->inputs, a, data, &r->e);
+    for (size_t i = 0; i < a->count && limit > 0 && !r->e.code; i++)
+        if (((int32_t *)data)[i] < 0 || ((int32_t *)data)[i] >= limit)
+            nn_fail(&r->e, NN_ERROR_FORMAT, "%s: \"%s\" holds a number that is not in 0..%d", npz_path(r->inputs), name,
+                    limit - 1);
+    if (count) *count = (size_t)a->count;
+    return data;
+}
+
+static void output_room(race *r, network *n, size_t count) {
+    n->out_count = count;
+    n->out = malloc(count * sizeof *n->out + 1);
+    if (!n->out) nn_fail_memory(&r->e, n->name);
 }
 
 /* ---- networks ---------------------------------------------------------------------------------------- */
 
-/* The next step of `n`: plans g, which is this function's. NULL, and an error, where that fails. */
-static step *add_step(race *r, network *n, nn_graph *g, const char *output) {
-    step *t = &n->step[n->steps];
-    if (nn_plan_new(&t->plan, g, r->device, &r->e)) return NULL;
-    n->steps++;
-    t->output = output;
-    t->result = malloc(elements(t->plan, output) * sizeof *t->result + 1);
-    if (!t->result) nn_fail_memory(&r->e, output);
-    return t->result ? t : NULL;
+static nn_code run_hubert(network *n, nn_error *e) {
+    return rvc_hubert_run(n->hubert, n->x, n->count, RVC_HUBERT_V2, n->out, e);
+}
+
+static nn_code run_rmvpe(network *n, nn_error *e) {
+    return rmvpe_salience(n->rmvpe, n->x, n->count / MEL_BANDS, n->out, e);
+}
+
+static nn_code run_synthesizer(network *n, nn_error *e) {
+    nn_plan_write(n->prior, "phone", n->x);
+    if (n->pitch) nn_plan_write(n->prior, "pitch", n->pitch);
+    nn_plan_write(n->prior, "noise", n->noise);
+    nn_plan_write(n->prior, "speaker", n->speaker);
+    nn_code code = nn_plan_run(n->prior, e);
+    if (code) return code;
+    nn_plan_read(n->prior, "z", n->z);
+    return rvc_generator_run(n->generator, n->z, n->source, n->frames, *n->speaker, 0, n->frames, n->out, NULL, NULL, e);
 }
 
 static void open_hubert(race *r, network *n, const char *path) {
-    size_t samples = input_count(r, "audio");
-    if (!samples || nn_weights_open(&n->weights, path, &r->e)) return;
-    step *t = add_step(r, n, rvc_hubert_graph(n->weights, (int)samples, RVC_HUBERT_V2), "v2");
-    if (t) feed(r, t, "audio", 0);
+    n->x = input(r, "audio", 0, &n->count, 0);
+    if (r->e.code || nn_weights_open(&n->weights, path, &r->e) ||
+        rvc_hubert_new(&n->hubert, n->weights, r->device, &r->e))
+        return;
+    output_room(r, n, rvc_hubert_frames(n->count) * (size_t)rvc_hubert_width(n->weights, 2));
 }
 
 static void open_rmvpe(race *r, network *n, const char *path) {
-    size_t count = input_count(r, "mel");
-    if (!count || nn_weights_open(&n->weights, path, &r->e)) return;
-    step *t = add_step(r, n, rmvpe_graph(n->weights, (int)(count / MEL_BANDS)), "salience");
-    if (t) feed(r, t, "mel", 0);
+    n->x = input(r, "mel", 0, &n->count, 0);
+    if (r->e.code || nn_weights_open(&n->weights, path, &r->e) || rmvpe_new(&n->rmvpe, n->weights, r->device, &r->e)) return;
+    output_room(r, n, n->count / MEL_BANDS * RMVPE_CLASSES);
 }
 
 static void open_synthesizer(race *r, network *n, const char *path) {
-    rvc_voice_config c;
-    size_t count = input_count(r, "phone");
-    if (!count || nn_weights_open(&n->weights, path, &r->e) || rvc_voice_config_read(&c, n->weights, &r->e))
+    rvc_voice_config *c = &n->config;
+    n->x = input(r, "phone", 0, &n->count, 0);
+    if (r->e.code || nn_weights_open(&n->weights, path, &r->e) || rvc_voice_config_read(c, n->weights, &r->e)) return;
+    size_t frames = n->frames = n->count / (size_t)c->feature_width, inter = (size_t)c->inter;
+    n->noise = input(r, "noise", frames * inter, NULL, 0);
+    n->speaker = input(r, "speaker", 1, NULL, c->speakers);
+    if (c->f0) n->pitch = input(r, "pitch", frames, NULL, 256);
+    if (c->f0) n->source = input(r, "source", frames * (size_t)c->upp, NULL, 0);
+    n->z = malloc(frames * inter * sizeof *n->z + 1);
+    if (!n->z) nn_fail_memory(&r->e, n->name);
+    if (r->e.code || nn_plan_new(&n->prior, rvc_prior_graph(n->weights, c, (int)frames, 0), r->device, &r->e) ||
+        rvc_generator_new(&n->generator, n->weights, c, r->device, &r->e))
         return;
-    int frames = (int)(count / (size_t)c.feature_width);
-    step *prior = add_step(r, n, rvc_prior_graph(n->weights, &c, frames, 0), "z");
-    step *generator = prior ? add_step(r, n, rvc_generator_graph(n->weights, &c, frames, 0), "audio") : NULL;
-    if (!generator) return;
-    feed(r, prior, "phone", 0);
-    feed(r, prior, "pitch", 256);
-    feed(r, prior, "noise", 0);
-    feed(r, prior, "speaker", c.speakers);
-    feed(r, generator, "speaker", c.speakers);
-    feed(r, generator, "source", 0);
-}
-
-/* Inputs in, networks, outputs out, as every competitor's run. */
-static nn_code run_once(network *n, nn_error *e) {
-    nn_code code = NN_OK;
-    for (int i = 0; i < n->steps && !code; i++) {
-        step *t = &n->step[i];
-        for (int k = 0; k < t->inputs; k++) nn_plan_write(t->plan, t->input[k].name, t->input[k].data);
-        if (i > 0) nn_plan_write(t->plan, t[-1].output, t[-1].result);
-        code = nn_plan_run(t->plan, e);
-        if (!code) nn_plan_read(t->plan, t->output, t->result);
-    }
-    return code;
+    output_room(r, n, frames * (size_t)c->upp);
 }
 
 static nn_code write_output(const network *n, const char *path, nn_error *e) {
-    const step *t = &n->step[n->steps - 1];
-    size_t count = elements(t->plan, t->output);
     FILE *file = fopen(path, "wb");
-    bool ok = file && fwrite(t->result, sizeof *t->result, count, file) == count;
+    bool ok = file && fwrite(n->out, sizeof *n->out, n->out_count, file) == n->out_count;
     if (file && fclose(file) != 0) ok = false;
     return ok ? NN_OK : nn_fail(e, NN_ERROR_FILE, "%s: cannot be written: %s", path, strerror(errno));
 }
 
 static void close_network(network *n) {
-    for (int i = 0; i < n->steps; i++) {
-        for (int k = 0; k < n->step[i].inputs; k++) free(n->step[i].input[k].data);
-        free(n->step[i].result);
-        nn_plan_free(n->step[i].plan);
-    }
+    rvc_hubert_free(n->hubert);
+    rmvpe_free(n->rmvpe);
+    nn_plan_free(n->prior);
+    rvc_generator_free(n->generator);
     nn_weights_free(n->weights);
+    free(n->x);
+    free(n->noise);
+    free(n->source);
+    free(n->z);
+    free(n->pitch);
+    free(n->speaker);
+    free(n->out);
 }
 
 /* ---- the race ---------------------------------------------------------------------------------------- */
@@ -192,7 +182,7 @@ static nn_code obey(race *r, char *line) {
         network *n = &r->network[i];
         if (strcmp(line, n->name) != 0) continue;
         double start = bench_now();
-        nn_code code = run_once(n, &r->e);
+        nn_code code = n->run(n, &r->e);
         double seconds = bench_now() - start;
         if (!code && path) code = write_output(n, path, &r->e);
         if (!code) printf("%.6f\n", seconds);
@@ -226,7 +216,9 @@ static bool read_options(options *o, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     options o = {0};
-    race r = {.network = {{.name = "hubert"}, {.name = "rmvpe"}, {.name = "synthesizer"}}};
+    race r = {.network = {{.name = "hubert", .run = run_hubert},
+                          {.name = "rmvpe", .run = run_rmvpe},
+                          {.name = "synthesizer", .run = run_synthesizer}}};
     char line[4096];
     if (!read_options(&o, argc, argv)) return 2;
     if (!nn_device_open(&r.device, "cpu", atoi(o.threads), &r.e) && !npz_open(&r.inputs, o.inputs, &r.e)) {

@@ -62,54 +62,12 @@ int convert_format_rate(const convert_format *f, int rate) {
 
 /* ---- in ---- */
 
-typedef struct growing {
-    float *samples;
-    size_t frames, capacity;
-} growing;
-
-static rvc_status grow(growing *g, size_t more, rvc_error *e) {
-    if (g->frames + more <= g->capacity) return RVC_OK;
-    size_t capacity = g->capacity + g->capacity / 2 + more;
-    float *samples =
-        capacity > SIZE_MAX / sizeof *samples ? NULL : realloc(g->samples, capacity * sizeof *samples);
-    if (!samples)
-        return convert_fail(e, RVC_ERROR_MEMORY, "out of memory at frame %zu: the recording is too long",
-                            g->frames);
-    g->samples = samples;
-    g->capacity = capacity;
-    return RVC_OK;
-}
-
-/* block [frames][channels] -> g, the mean of the channels. */
-static rvc_status mix_block(growing *g, const float *block, size_t frames, int channels, int rate,
-                            rvc_error *e) {
-    if (grow(g, frames, e)) return e->status;
-    for (size_t i = 0; i < frames; i++) {
-        double sum = 0;
-        for (int c = 0; c < channels; c++) sum += (double)block[i * (size_t)channels + (size_t)c];
-        float mean = (float)(sum / channels);
-        if (!isfinite(mean))
-            return convert_fail(e, RVC_ERROR_FORMAT, "holds a sample that is not a finite number, at %.3f s",
-                                (double)g->frames / rate);
-        g->samples[g->frames++] = mean;
-    }
-    return RVC_OK;
-}
-
-static rvc_status read_all(SNDFILE *file, const SF_INFO *info, growing *g, rvc_error *e) {
-    float *block = malloc(sizeof *block * BLOCK * (size_t)info->channels);
-    if (!block) return convert_fail(e, RVC_ERROR_MEMORY, "out of memory for %d channels", info->channels);
-    rvc_status status = RVC_OK;
-    sf_count_t got;
-    while (!status && (got = sf_readf_float(file, block, BLOCK)) > 0)
-        status = mix_block(g, block, (size_t)got, info->channels, info->samplerate, e);
-    free(block);
-    if (!status && sf_error(file) != SF_ERR_NO_ERROR)
-        status = convert_fail(e, RVC_ERROR_FORMAT, "damaged after %.3f s: %s",
-                              (double)g->frames / info->samplerate, sf_strerror(file));
-    if (!status && g->frames == 0) status = convert_fail(e, RVC_ERROR_FORMAT, "holds no audio (0 frames)");
-    return status;
-}
+struct convert_recording {
+    SNDFILE *file;
+    int fd, channels, rate;
+    size_t frames; // read so far
+    float *block;  // [BLOCK][channels]
+};
 
 /* An open, regular, not empty file. O_NONBLOCK: a pipe named x.wav must not hang the batch. */
 static int open_regular(const char *path, rvc_error *e) {
@@ -144,38 +102,89 @@ static void unmute(int kept) {
     close(kept);
 }
 
-static rvc_status decode(int fd, growing *g, int *rate, rvc_error *e) {
+static rvc_status open_file(convert_recording *r, rvc_error *e) {
     // By descriptor, not by name: from a name like notes.snd libsndfile would take text for headerless u-law.
     SF_INFO info = {0};
-    SNDFILE *file = sf_open_fd(fd, SFM_READ, &info, SF_FALSE);
-    if (!file) {
+    int kept = mute();
+    r->file = sf_open_fd(r->fd, SFM_READ, &info, SF_FALSE);
+    unmute(kept);
+    if (!r->file) {
         const char *reason = sf_strerror(NULL);
         if (strstr(reason, "does not exist"))
             reason = "No valid frame found."; // what it says of damaged mp3 files
         return convert_fail(e, RVC_ERROR_FORMAT, "not an audio file libsndfile can read: %s", reason);
     }
-    *rate = info.samplerate;
-    rvc_status status = read_all(file, &info, g, e);
-    sf_close(file);
-    return status;
+    r->channels = info.channels;
+    r->rate = info.samplerate;
+    r->block = malloc(sizeof *r->block * BLOCK * (size_t)info.channels);
+    return r->block ? RVC_OK
+                    : convert_fail(e, RVC_ERROR_MEMORY, "out of memory for %d channels", info.channels);
 }
 
-rvc_status convert_audio_read(const char *path, float **samples, size_t *frames, int *rate, rvc_error *e) {
-    *samples = NULL;
+rvc_status convert_recording_open(convert_recording **out, const char *path, int *rate, rvc_error *e) {
+    *out = NULL;
     int fd = open_regular(path, e);
     if (fd < 0) return e->status;
-    growing g = {0};
-    int kept = mute();
-    rvc_status status = decode(fd, &g, rate, e);
-    unmute(kept);
-    close(fd);
+    convert_recording *r = calloc(1, sizeof *r);
+    if (!r) {
+        close(fd);
+        return convert_fail(e, RVC_ERROR_MEMORY, "out of memory");
+    }
+    r->fd = fd;
+    rvc_status status = open_file(r, e);
     if (status) {
-        free(g.samples);
+        convert_recording_close(r);
         return status;
     }
-    *samples = g.samples;
-    *frames = g.frames;
+    *rate = r->rate;
+    *out = r;
     return RVC_OK;
+}
+
+void convert_recording_close(convert_recording *r) {
+    if (!r) return;
+    int kept = mute();
+    if (r->file) sf_close(r->file);
+    unmute(kept);
+    close(r->fd);
+    free(r->block);
+    free(r);
+}
+
+/* The next samples, at most BLOCK, into mono; 0 at the end. */
+static rvc_status read_block(convert_recording *r, float *mono, size_t *frames, rvc_error *e) {
+    sf_count_t got = sf_readf_float(r->file, r->block, (sf_count_t)(*frames < BLOCK ? *frames : BLOCK));
+    *frames = got > 0 ? (size_t)got : 0;
+    for (size_t i = 0; i < *frames; i++) {
+        double sum = 0;
+        for (int c = 0; c < r->channels; c++) sum += (double)r->block[i * (size_t)r->channels + (size_t)c];
+        mono[i] = (float)(sum / r->channels);
+        if (!isfinite(mono[i]))
+            return convert_fail(e, RVC_ERROR_FORMAT, "holds a sample that is not a finite number, at %.3f s",
+                                (double)(r->frames + i) / r->rate);
+    }
+    r->frames += *frames;
+    if (*frames) return RVC_OK;
+    if (sf_error(r->file) != SF_ERR_NO_ERROR)
+        return convert_fail(e, RVC_ERROR_FORMAT, "damaged after %.3f s: %s", (double)r->frames / r->rate,
+                            sf_strerror(r->file));
+    return r->frames ? RVC_OK : convert_fail(e, RVC_ERROR_FORMAT, "holds no audio (0 frames)");
+}
+
+rvc_status convert_recording_read(void *recording, float *block, size_t *frames, rvc_error *e) {
+    const size_t wanted = *frames;
+    size_t have = 0, more = 1;
+    rvc_status status = RVC_OK;
+    int kept = mute();
+    while (have < wanted && more && !status) {
+        more = wanted - have;
+        status = read_block(recording, block + have, &more, e);
+        have += more;
+    }
+    unmute(kept);
+    *frames = have;
+    if (!status && convert_interrupted()) status = convert_fail(e, RVC_CANCELLED, "interrupted");
+    return status;
 }
 
 /* ---- out ---- */
@@ -225,43 +234,62 @@ static short quantise(float y) {
     return (short)fmaxf(fminf(y * 32768.0f, 32767.0f), -32768.0f);
 }
 
-static rvc_status write_all(SNDFILE *file, const convert_format *f, const float *samples, size_t frames,
-                            rvc_error *e) {
+struct convert_writer {
+    SNDFILE *file;
+    const convert_format *format;
+    sink to;
+};
+
+rvc_status convert_writer_open(convert_writer **out, int fd, const convert_format *f, size_t frames, int rate,
+                               rvc_error *e) {
+    *out = NULL;
+    if ((f->sndfile & SF_FORMAT_TYPEMASK) == SF_FORMAT_WAV && frames > (UINT32_MAX - 4096u) / sizeof(short))
+        return convert_fail(e, RVC_ERROR_FORMAT, "too long for a WAV file (4 GiB); use --format flac");
+    SF_INFO info = {.samplerate = rate, .channels = 1, .format = f->sndfile};
+    SF_VIRTUAL_IO calls = {sink_length, sink_seek, sink_read, sink_write, sink_tell};
+    convert_writer *w = calloc(1, sizeof *w);
+    if (!w) return convert_fail(e, RVC_ERROR_MEMORY, "out of memory");
+    *w = (convert_writer){.format = f, .to = {.fd = fd}};
+    w->file = sf_open_virtual(&calls, SFM_WRITE, &info, &w->to);
+    if (!w->file) {
+        convert_fail(e, RVC_ERROR_FORMAT, "libsndfile cannot write %s at %d Hz: %s", f->extension, rate,
+                     w->to.error ? strerror(w->to.error) : sf_strerror(NULL));
+        free(w);
+        return RVC_ERROR_FORMAT;
+    }
+    sf_command(w->file, SFC_SET_CLIPPING, NULL, SF_TRUE);
+    *out = w;
+    return RVC_OK;
+}
+
+rvc_status convert_writer_write(convert_writer *w, const float *samples, size_t frames, rvc_error *e) {
     short block[BLOCK];
     for (size_t at = 0; at < frames;) {
         size_t n = frames - at < BLOCK ? frames - at : BLOCK;
         sf_count_t done;
-        if (f->integer) {
+        if (w->format->integer) {
             for (size_t i = 0; i < n; i++) block[i] = quantise(samples[at + i]);
-            done = sf_writef_short(file, block, (sf_count_t)n);
+            done = sf_writef_short(w->file, block, (sf_count_t)n);
         } else {
-            done = sf_writef_float(file, samples + at, (sf_count_t)n);
+            done = sf_writef_float(w->file, samples + at, (sf_count_t)n);
         }
+        if (w->to.error)
+            return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", strerror(w->to.error));
         if (done != (sf_count_t)n)
-            return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", sf_strerror(file));
+            return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", sf_strerror(w->file));
         if (convert_interrupted()) return convert_fail(e, RVC_CANCELLED, "interrupted");
         at += n;
     }
     return RVC_OK;
 }
 
-rvc_status convert_audio_write(int fd, const convert_format *f, const float *samples, size_t frames, int rate,
-                               rvc_error *e) {
-    if ((f->sndfile & SF_FORMAT_TYPEMASK) == SF_FORMAT_WAV && frames > (UINT32_MAX - 4096u) / sizeof(short))
-        return convert_fail(e, RVC_ERROR_FORMAT, "too long for a WAV file (4 GiB); use --format flac");
-    SF_INFO info = {.samplerate = rate, .channels = 1, .format = f->sndfile};
-    SF_VIRTUAL_IO calls = {sink_length, sink_seek, sink_read, sink_write, sink_tell};
-    sink to = {.fd = fd};
-    SNDFILE *file = sf_open_virtual(&calls, SFM_WRITE, &info, &to);
-    if (!file)
-        return convert_fail(e, RVC_ERROR_FORMAT, "libsndfile cannot write %s at %d Hz: %s", f->extension,
-                            rate, to.error ? strerror(to.error) : sf_strerror(NULL));
-    sf_command(file, SFC_SET_CLIPPING, NULL, SF_TRUE);
-    rvc_status status = write_all(file, f, samples, frames, e);
-    int closed = sf_close(file);
-    if (to.error) return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", strerror(to.error));
-    if (!status && closed)
-        status = convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", sf_error_number(closed));
-    bool ogg = (f->sndfile & SF_FORMAT_TYPEMASK) == SF_FORMAT_OGG;
-    return !status && ogg ? convert_ogg_renumber(fd, e) : status;
+rvc_status convert_writer_close(convert_writer *w, rvc_error *e) {
+    if (!w) return RVC_OK;
+    int closed = sf_close(w->file), error = w->to.error, fd = w->to.fd;
+    bool ogg = (w->format->sndfile & SF_FORMAT_TYPEMASK) == SF_FORMAT_OGG;
+    free(w);
+    if (error) return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", strerror(error));
+    if (closed)
+        return convert_fail(e, RVC_ERROR_FILE, "cannot write the output: %s", sf_error_number(closed));
+    return ogg ? convert_ogg_renumber(fd, e) : RVC_OK;
 }

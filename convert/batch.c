@@ -186,35 +186,61 @@ static rvc_status check_target(const batch *b, const convert_item *item, bool *s
                         item->output);
 }
 
-/* samples -> the finished output. */
-static rvc_status write_output(convert_output *out, const batch *b, const rvc_audio *audio, rvc_error *e) {
-    if (convert_audio_write(out->fd, b->format, audio->samples, audio->frames, audio->rate, e))
-        return e->status;
-    return convert_output_commit(out, e);
+/* A file under way: its two ends, and what the callbacks need. */
+typedef struct passage {
+    batch *batch;
+    const convert_item *item;
+    convert_result *result;
+    convert_recording *in;
+    convert_output out;
+    convert_writer *writer;
+    int rate;
+    size_t frames; // read
+} passage;
+
+/* Blocks of the recording. At its end it is known to be good, and the output is opened before the work, so
+ * that a folder without permission does not cost an hour. */
+static rvc_status read_block(void *user, float *block, size_t *frames, rvc_error *e) {
+    passage *p = user;
+    double started = convert_seconds();
+    rvc_status status = convert_recording_read(p->in, block, frames, e);
+    p->result->read += convert_seconds() - started;
+    if (status) return status;
+    p->frames += *frames;
+    p->result->audio_seconds = p->batch->progress.audio_seconds = (double)p->frames / p->rate;
+    return *frames ? RVC_OK : convert_output_open(&p->out, p->item->output, e);
+}
+
+static rvc_status open_writer(void *user, size_t frames, int rate, rvc_error *e) {
+    passage *p = user;
+    return convert_writer_open(&p->writer, p->out.fd, p->batch->format, frames, rate, e);
+}
+
+static rvc_status write_block(void *user, const float *block, size_t frames, rvc_error *e) {
+    passage *p = user;
+    double started = convert_seconds();
+    rvc_status status = convert_writer_write(p->writer, block, frames, e);
+    p->result->write += convert_seconds() - started;
+    return status;
 }
 
 static rvc_status convert_file(batch *b, const convert_item *item, convert_result *r, rvc_error *e) {
-    float *samples;
-    size_t frames;
-    int rate;
-    double started = convert_seconds(), wrote;
-    rvc_audio audio = {0};
-    convert_output out = {.fd = -1};
-    if (convert_audio_read(item->path, &samples, &frames, &rate, e)) return e->status;
-    r->read = convert_seconds() - started;
-    r->audio_seconds = b->progress.audio_seconds = (double)frames / rate;
-    // The output is opened before the work, so that a folder without permission does not cost an hour.
-    rvc_status status = convert_output_open(&out, item->output, e);
+    double started = convert_seconds();
+    passage p = {.batch = b, .item = item, .result = r, .out = {.fd = -1}};
+    rvc_status status = convert_recording_open(&p.in, item->path, &p.rate, e);
     if (!status) {
-        status = rvc_convert(b->models.converter, samples, frames, rate, &b->options, &audio, e);
-        r->timing = audio.timing;
+        rvc_source source = {p.rate, read_block, &p};
+        rvc_sink sink = {open_writer, write_block, &p};
+        status = rvc_convert_stream(b->models.converter, &source, &sink, &b->options, &r->timing, e);
     }
-    free(samples);
-    wrote = convert_seconds();
-    if (!status) status = write_output(&out, b, &audio, e);
-    r->write = convert_seconds() - wrote;
-    convert_output_discard(&out);
-    rvc_audio_free(&audio);
+    double wrote = convert_seconds();
+    rvc_error end = {0};
+    rvc_status closed = convert_writer_close(p.writer, &end);
+    if (!status && closed) status = convert_fail(e, closed, "%s", end.text);
+    if (!status) status = convert_output_commit(&p.out, e);
+    r->write += convert_seconds() - wrote;
+    convert_output_discard(&p.out);
+    convert_recording_close(p.in);
     r->total = convert_seconds() - started;
     return status;
 }

@@ -3,7 +3,7 @@
  *     arguments.c  the command line          -> convert_settings
  *     walk.c       INPUT...                  -> convert_queue of files, each with its output's name (names.c)
  *     models.c     where the networks lie
- *     audio.c      file -> float [frames], and back
+ *     audio.c      file -> blocks of float, and back
  *     output.c     a temporary file that becomes the output in one step, or disappears
  *     batch.c      the loop; progress.c, journal.c and report.c tell about it
  *
@@ -96,12 +96,21 @@ bool convert_format_writable(const convert_format *f);            /* by this lib
 /* The rate to write at: `rate` itself, or the nearest higher (else the highest) one the format has. */
 int convert_format_rate(const convert_format *f, int rate);
 
-/* Any file libsndfile reads -> mono (mean of the channels) *samples [*frames], free() it, at *rate Hz.
- * Refused: what is not audio, holds none, or holds values that are not finite. */
-rvc_status convert_audio_read(const char *path, float **samples, size_t *frames, int *rate, rvc_error *e);
-/* samples [frames] into the open file `fd` (position 0). */
-rvc_status convert_audio_write(int fd, const convert_format *f, const float *samples, size_t frames, int rate,
+/* Any file libsndfile reads, as mono (mean of the channels) at *rate Hz. Refused, on opening or while it is read: what is
+ * not audio, holds none, or holds values that are not finite. */
+typedef struct convert_recording convert_recording;
+rvc_status convert_recording_open(convert_recording **out, const char *path, int *rate, rvc_error *e);
+/* The read of an rvc_source; `recording` is a convert_recording. */
+rvc_status convert_recording_read(void *recording, float *block, size_t *frames, rvc_error *e);
+void convert_recording_close(convert_recording *r); /* NULL is fine */
+
+/* `frames` samples at `rate` Hz into the open file `fd` (position 0), which stays the caller's. */
+typedef struct convert_writer convert_writer;
+rvc_status convert_writer_open(convert_writer **out, int fd, const convert_format *f, size_t frames, int rate,
                                rvc_error *e);
+rvc_status convert_writer_write(convert_writer *w, const float *samples, size_t frames, rvc_error *e);
+/* Ends the file; frees w in any case. NULL is fine. */
+rvc_status convert_writer_close(convert_writer *w, rvc_error *e);
 /* Gives the Ogg file `fd` the stream number 1 instead of a random one, so that equal audio is equal bytes.
  * (ogg.c) */
 rvc_status convert_ogg_renumber(int fd, rvc_error *e);

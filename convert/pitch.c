@@ -38,18 +38,30 @@ static rvc_status check_output(const convert_settings *s, rvc_error *e) {
     return RVC_OK;
 }
 
+/* The recording, and where its pitch goes: opened when all of it has been read and is known to be good. */
+typedef struct passage {
+    const convert_settings *settings;
+    convert_recording *in;
+    convert_output out;
+} passage;
+
+static rvc_status read_block(void *user, float *block, size_t *frames, rvc_error *e) {
+    passage *p = user;
+    rvc_status status = convert_recording_read(p->in, block, frames, e);
+    return status || *frames ? status : convert_output_open(&p->out, p->settings->output, e);
+}
+
 static rvc_status pitch_of(const convert_settings *s, rvc_converter *converter, rvc_error *e) {
-    const char *input = s->inputs[0];
-    float *samples = NULL, *f0 = NULL;
-    size_t frames, count;
-    int rate;
-    convert_output out = {.fd = -1};
-    rvc_status status = convert_audio_read(input, &samples, &frames, &rate, e);
-    if (!status) status = convert_output_open(&out, s->output, e);
-    if (!status) status = rvc_pitch(converter, samples, frames, rate, &f0, &count, e);
+    passage p = {.settings = s, .out = {.fd = -1}};
+    float *f0 = NULL;
+    size_t count;
+    rvc_source source = {.read = read_block, .user = &p};
+    rvc_status status = convert_recording_open(&p.in, s->inputs[0], &source.rate, e);
+    if (!status) status = rvc_pitch_stream(converter, &source, &f0, &count, e);
     if (!status && convert_interrupted()) status = convert_fail(e, RVC_CANCELLED, "interrupted");
-    if (!status) status = write_csv(&out, f0, count, e);
-    convert_output_discard(&out);
+    if (!status) status = write_csv(&p.out, f0, count, e);
+    convert_output_discard(&p.out);
+    convert_recording_close(p.in);
     if (!status && !s->quiet) {
         size_t voiced = 0;
         for (size_t i = 0; i < count; i++) voiced += f0[i] > 0;
@@ -57,7 +69,6 @@ static rvc_status pitch_of(const convert_settings *s, rvc_converter *converter, 
         convert_printable(name, sizeof name, s->output);
         printf("%s: %zu values, %zu voiced\n", name, count, voiced);
     }
-    free(samples);
     free(f0);
     return status;
 }

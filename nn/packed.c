@@ -8,6 +8,7 @@
 #include "packed.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ enum { VERSION = 1, PAGE = 4096, KEY = 488, MOST_ENTRIES = 100000 };
 typedef struct head {
     char magic[8], layout[24];
     uint32_t version, count;
-    uint64_t checkpoint, entries;     /* hashes */
+    uint64_t checkpoint, entries; /* hashes */
 } head;
 
 typedef struct entry {
@@ -41,17 +42,22 @@ typedef struct entry {
 static const char magic[8] = "RVCPACK";
 
 /* A whole file, mapped. */
-typedef struct mapping { void *at; size_t bytes; } mapping;
+typedef struct mapping {
+    void *at;
+    size_t bytes;
+} mapping;
+
+static mapping map_open(int fd) {
+    struct stat s;
+    if (fstat(fd, &s) != 0 || !S_ISREG(s.st_mode) || s.st_size <= 0) return (mapping){NULL, 0};
+    void *at = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    return at == MAP_FAILED ? (mapping){NULL, 0} : (mapping){at, (size_t)s.st_size};
+}
 
 static mapping map_file(const char *path) {
-    mapping m = {NULL, 0};
-    struct stat s;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return m;
-    if (fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_size > 0) {
-        void *at = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (at != MAP_FAILED) m = (mapping){at, (size_t)s.st_size};
-    }
+    if (fd < 0) return (mapping){NULL, 0};
+    mapping m = map_open(fd);
     close(fd);
     return m;
 }
@@ -66,8 +72,8 @@ static char *file_name(const nn_weights *w, const char *layout, const char *suff
     return name;
 }
 
-/* Of the checkpoint's bytes and its config (which may stand in another file); 0: cannot be read. The bytes are read, not
- * mapped, so that they do not count as this program's memory. */
+/* Of the checkpoint's bytes and its config (which may stand in another file); 0: cannot be read. The bytes
+ * are read, not mapped, so that they do not count as this program's memory. */
 static uint64_t hash_checkpoint(const nn_weights *w) {
     enum { PIECE = 1 << 20 };
     int fd = open(nn_weights_file(w), O_RDONLY | O_CLOEXEC);
@@ -96,10 +102,11 @@ static bool is_sound(const mapping *m, const nn_weights *w, const char *layout) 
         m->bytes < sizeof *h + h->count * sizeof(entry))
         return false;
     const entry *e = (const entry *)(h + 1);
-    if (XXH3_64bits(e, h->count * sizeof *e) != h->entries || h->checkpoint != hash_checkpoint(w)) return false;
+    if (XXH3_64bits(e, h->count * sizeof *e) != h->entries || h->checkpoint != hash_checkpoint(w))
+        return false;
     for (uint32_t i = 0; i < h->count; i++)
-        if (e[i].offset % PAGE || e[i].offset > m->bytes || e[i].bytes > m->bytes - e[i].offset || e[i].key[KEY - 1] ||
-            XXH3_64bits((const char *)m->at + e[i].offset, e[i].bytes) != e[i].hash)
+        if (e[i].offset % PAGE || e[i].offset > m->bytes || e[i].bytes > m->bytes - e[i].offset ||
+            e[i].key[KEY - 1] || XXH3_64bits((const char *)m->at + e[i].offset, e[i].bytes) != e[i].hash)
             return false;
     return true;
 }
@@ -158,6 +165,30 @@ static bool write_all(FILE *f, nn_weights *w, const head *h, const entry *e) {
     return good;
 }
 
+/* Writes head, entries and blobs into the open, empty file fd. */
+static bool write_file(int fd, nn_weights *w, const head *h, const entry *e) {
+    int own = dup(fd);
+    FILE *f = own >= 0 ? fdopen(own, "wb") : NULL;
+    if (!f) {
+        if (own >= 0) close(own);
+        return false;
+    }
+    bool good = write_all(f, w, h, e);
+    return fclose(f) == 0 && good;
+}
+
+/* The blobs move into the file that now holds them. */
+static void settle(nn_weights *w, int fd, const entry *e, size_t count) {
+    size_t *offset = malloc(count * sizeof *offset);
+    mapping m = offset ? map_open(fd) : (mapping){NULL, 0};
+    for (size_t i = 0; m.at && i < count; i++) offset[i] = (size_t)e[i].offset;
+    if (m.at) nn_weights_settle(w, m.at, m.bytes, offset);
+    free(offset);
+#ifdef __GLIBC__
+    malloc_trim(0); /* hundreds of megabytes of small blobs and raw tensors, which nobody will want again */
+#endif
+}
+
 void nn_packed_save(nn_weights *w, const char *layout) {
     size_t count = 0, fresh = 0;
     for (size_t i = 0; i < nn_weights_packed_count(w); i++) {
@@ -172,16 +203,15 @@ void nn_packed_save(nn_weights *w, const char *layout) {
     memcpy(h.magic, magic, sizeof magic);
     strncpy(h.layout, layout, sizeof h.layout - 1);
     int fd = -1;
-    if (name && part && e && describe(w, e, count) && (h.checkpoint = hash_checkpoint(w)) && (fd = mkstemp(part)) >= 0) {
+    if (name && part && e && describe(w, e, count) && (h.checkpoint = hash_checkpoint(w)) &&
+        (fd = mkstemp(part)) >= 0) {
         h.entries = XXH3_64bits(e, count * sizeof *e);
-        FILE *f = fdopen(fd, "wb");
-        bool good = f && write_all(f, w, &h, e);
-        if (f)
-            good = fclose(f) == 0 && good;
+        bool good = write_file(fd, w, &h, e) && fchmod(fd, 0644) == 0 && rename(part, name) == 0;
+        if (good)
+            settle(w, fd, e, count);
         else
-            close(fd);
-        good = good && chmod(part, 0644) == 0 && rename(part, name) == 0;
-        if (!good) unlink(part);
+            unlink(part);
+        close(fd);
     }
     free(e);
     free(part);

@@ -14,7 +14,9 @@
 /* Maps what was saved for w under `layout` (the instruction set's name) into its packed store; true where it was. */
 bool nn_packed_restore(nn_weights *w, const char *layout);
 
-/* Saves w's lasting blobs if there are any that were not restored. Failing is no error: the next start packs again. */
+/* Saves w's lasting blobs if there are any that were not restored, and maps them in place of those in memory, so that a
+ * first run goes on like any later one. No plan over w may exist: it would keep the old places. Failing is no error: the
+ * blobs stay where they are, and the next start packs again. */
 void nn_packed_save(nn_weights *w, const char *layout);
 
 #endif

@@ -443,6 +443,23 @@ bool nn_weights_adopt(nn_weights *w, void *mapping, size_t bytes) {
     return true;
 }
 
+void nn_weights_settle(nn_weights *w, void *mapping, size_t bytes, const size_t *offset) {
+    for (size_t i = 0; i < w->packed_names.count; i++) {
+        blob *b = &w->packed[i];
+        if (!b->lasting) continue;
+        if (!b->mapped) free(b->data);
+        b->data = (char *)mapping + *offset++;
+        b->mapped = true;
+    }
+    if (w->mapping) munmap(w->mapping, w->mapping_bytes);
+    w->mapping = mapping;
+    w->mapping_bytes = bytes;
+}
+
+void nn_weights_rest(nn_weights *w) {
+    if (w && w->mapping) madvise(w->mapping, w->mapping_bytes, MADV_DONTNEED);
+}
+
 bool nn_weights_keep_mapped(nn_weights *w, const char *key, const void *data, size_t bytes) {
     blob b = {.data = (void *)(uintptr_t)data, .bytes = bytes, .lasting = true, .mapped = true};
     return find_blob(w, key) || add_blob(w, key, b);

@@ -99,8 +99,15 @@ typedef struct nn_packed_blob {
 size_t nn_weights_packed_count(nn_weights *w);
 nn_packed_blob nn_weights_packed_at(nn_weights *w, size_t i);
 bool nn_weights_adopt(nn_weights *w, void *mapping, size_t bytes);     /* false: it has one already */
+/* The same for a set in use: takes the mapping in place of the one it has, if any. The i-th of the lasting blobs now lies
+ * at offset[i] of it, and what was allocated for it is freed. */
+void nn_weights_settle(nn_weights *w, void *mapping, size_t bytes, const size_t *offset);
 bool nn_weights_keep_mapped(nn_weights *w, const char *key, const void *data, size_t bytes);   /* false: out of memory */
 const char *nn_weights_file(const nn_weights *w);     /* the file the tensors come from; NULL for sets in memory */
+
+/* Gives back the memory of the blobs that are mapped: their pages come again from the file, or rather from the system's
+ * cache of it, when they are next read. Harmless to whoever is reading them now. NULL is fine. */
+void nn_weights_rest(nn_weights *w);
 
 /* Held while packing, so that two threads do not pack the same tensor (recursive). */
 void nn_weights_lock(nn_weights *w);

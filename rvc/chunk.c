@@ -27,7 +27,7 @@ void rvc_reflect_pad(const float *x, size_t n, size_t before, size_t after, floa
         return;
     }
     for (size_t i = 0; i < before; i++) y[i] = x[reflected((ptrdiff_t)i - (ptrdiff_t)before, n)];
-    memcpy(y + before, x, n * sizeof *y);
+    if (x != y + before) memcpy(y + before, x, n * sizeof *y);
     for (size_t i = 0; i < after; i++) y[before + n + i] = x[reflected((ptrdiff_t)(n + i), n)];
 }
 
@@ -58,8 +58,9 @@ static size_t quietest(const float *x, size_t n, size_t from, size_t to) {
     return at;
 }
 
-nn_code rvc_chunk_cuts(const float *x, size_t n, rvc_chunking p, int multiple, size_t **cuts, size_t *count,
+nn_code rvc_chunk_cuts(rvc_buffer *x, rvc_chunking p, int multiple, size_t **cuts, size_t *count,
                        nn_error *e) {
+    const size_t n = x->count;
     *cuts = NULL;
     *count = 0;
     if (p.x_center < 1 || p.x_query < 1 || p.x_query > p.x_center || p.x_max < 1 || multiple < 1 ||
@@ -76,7 +77,8 @@ nn_code rvc_chunk_cuts(const float *x, size_t n, rvc_chunking p, int multiple, s
     if (!found) return nn_fail_memory(e, "the list of cuts");
     for (size_t t = center; t < n; t += center) {
         size_t end = t + query < n ? t + query : n;
-        size_t cut = quietest(x, n, t - query, end) / unit * unit;
+        rvc_buffer_view(x, t - query, end - (t - query));
+        size_t cut = quietest(x->at, n, t - query, end) / unit * unit;
         if (cut > (kept ? found[kept - 1] : 0)) found[kept++] = cut;
     }
     *cuts = found;

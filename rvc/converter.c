@@ -5,13 +5,13 @@
  * was converted before. */
 #include "pipeline.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "signal.h"
 
-/* Plans kept; what they work in is the device's and shared, so a plan is small. */
-enum { PLANS = 4 };
+/* Plans kept: what they work in is the device's and shared, so a plan is small. Signals of more samples are
+ * long. */
+enum { PLANS = 4, LONG = 30 * RVC_RATE };
 
 static nn_code build_prior(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
     rvc_converter *c = context;
@@ -77,39 +77,40 @@ void rvc_audio_free(rvc_audio *audio) {
     *audio = (rvc_audio){0};
 }
 
-nn_code rvc_check_samples(const float *samples, size_t frames, int rate, nn_error *e) {
-    if (frames < 1) return nn_fail(e, NN_ERROR_FORMAT, "there are no samples to convert");
-    if (rate < 1000 || rate > 768000)
-        return nn_fail(e, NN_ERROR_ARGUMENT, "a sample rate of %d Hz: expected 1000 to 768000", rate);
-    for (size_t i = 0; i < frames; i++)
-        if (!isfinite(samples[i])) return nn_fail(e, NN_ERROR_FORMAT, "sample %zu is not a finite number", i);
-    return NN_OK;
+void rvc_job_rest(rvc_job *job, size_t n, unsigned networks) {
+    rvc_converter *c = job->converter;
+    if (n > LONG) c->sparing = true; /* and stays so, for what it works in has grown for good */
+    if (!c->sparing) return;
+    if (networks & RVC_REST_CONTENT) nn_weights_rest(c->models->hubert);
+    if (networks & RVC_REST_PITCH) nn_weights_rest(c->models->rmvpe);
+    if (networks & RVC_REST_VOICE) nn_weights_rest(c->models->voice);
 }
 
-size_t rvc_input_frames(size_t frames, int rate) {
-    size_t n = rvc_scaled_frames(frames, rate, RVC_RATE);
-    return n ? n : 1;
-}
-
-rvc_status rvc_pitch(rvc_converter *converter, const float *samples, size_t frames, int rate, float **f0,
-                     size_t *count, rvc_error *error) {
+rvc_status rvc_pitch_stream(rvc_converter *converter, const rvc_source *source, float **f0, size_t *count,
+                            rvc_error *error) {
     nn_error e = {0};
     rvc_probe probe = {0};
     rvc_options options = rvc_default_options();
     rvc_job job = {.converter = converter, .options = &options, .probe = &probe, .e = &e};
-    float *x = NULL;
+    rvc_input in = {0};
     *f0 = NULL;
     *count = 0;
-    nn_code code = rvc_check_samples(samples, frames, rate, &e);
-    if (!code && !converter->rmvpe)
+    nn_code code = NN_OK;
+    if (!converter->rmvpe)
         code = nn_fail(&e, NN_ERROR_ARGUMENT,
                        "the pitch needs an RMVPE checkpoint (rmvpe.npz), and none was opened");
-    size_t n = code ? 0 : rvc_input_frames(frames, rate);
-    if (!code) code = rvc_resample(samples, frames, rate, RVC_RATE, n, &x, &e);
-    if (!code) code = rvc_job_pitch(&job, x, n, f0);
-    if (!code) *count = mel_frames(n);
-    free(x);
+    if (!code) code = rvc_job_read(&job, source, 0, &in);
+    if (!code) code = rvc_job_pitch(&job, &in.buffer, f0);
+    if (!code) *count = mel_frames(in.n);
+    rvc_buffer_free(&in.buffer);
     return rvc_report(error, &e);
+}
+
+rvc_status rvc_pitch(rvc_converter *converter, const float *samples, size_t frames, int rate, float **f0,
+                     size_t *count, rvc_error *error) {
+    rvc_array array = {.samples = samples, .frames = frames};
+    rvc_source source = rvc_array_source(&array, rate);
+    return rvc_pitch_stream(converter, &source, f0, count, error);
 }
 
 rvc_status rvc_warm_up(rvc_converter *converter, rvc_error *error) {

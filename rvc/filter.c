@@ -7,12 +7,16 @@
  *
  * The five poles lie within 0.02 of z = 1, so the polynomial form is ill-conditioned: changing the last bit
  * of a coefficient moves the output by 4e-8, and so does the exact start state instead of the one SciPy
- * solves for. Hence SciPy's own numbers below, printed with 17 digits, and its order of operations. */
+ * solves for. Hence SciPy's own numbers below, printed with 17 digits, and its order of operations.
+ *
+ * The first pass in double over a long recording would be twice its size, so it is not kept: only the
+ * filter's state at the start of every block is, and the pass back makes each block anew from there. Same
+ * operations on the same numbers, so the same bits. */
 #include "signal.h"
 
 #include <stdlib.h>
 
-enum { ORDER = 5, EDGE = 3 * (ORDER + 1) };
+enum { ORDER = 5, EDGE = 3 * (ORDER + 1), BLOCK = 1 << 14 };
 
 /* b, a = scipy.signal.butter(5, 48, btype="high", fs=16000) */
 static const double B[ORDER + 1] = {0.96996064518384473, -4.8498032259192234, 9.6996064518384468,
@@ -27,33 +31,82 @@ static const double A[ORDER + 1] = {1.0,
 static const double STEADY[ORDER] = {-0.96996047969958465, 3.8798419288925783, -5.8197629081730433,
                                      3.879841948472456, -0.96996048949233871};
 
-/* One pass over v [n] in place, with the given stride (-1: from the end), transposed direct form II:
- *   y = b0 x + z0,  z_i = z_(i+1) + b_(i+1) x - a_(i+1) y */
-static void filter_pass(double *v, size_t n, ptrdiff_t stride) {
+/* A pass under way, transposed direct form II:   y = b0 x + z0,  z_i = z_(i+1) + b_(i+1) x - a_(i+1) y */
+typedef struct filter {
     double z[ORDER + 1];
-    for (int i = 0; i < ORDER; i++) z[i] = STEADY[i] * v[0];
-    z[ORDER] = 0;
+} filter;
+
+static filter filter_start(double first) {
+    filter f;
+    for (int i = 0; i < ORDER; i++) f.z[i] = STEADY[i] * first;
+    f.z[ORDER] = 0;
+    return f;
+}
+
+/* v [n] in place, with the given stride (-1: v is the last and the first is reached at the end). */
+static void filter_pass(filter *f, double *v, size_t n, ptrdiff_t stride) {
+    filter s = *f;
     for (size_t k = 0; k < n; k++, v += stride) {
-        double x = *v, y = B[0] * x + z[0];
-        for (int i = 0; i < ORDER; i++) z[i] = z[i + 1] + B[i + 1] * x - A[i + 1] * y;
+        double x = *v, y = B[0] * x + s.z[0];
+        for (int i = 0; i < ORDER; i++) s.z[i] = s.z[i + 1] + B[i + 1] * x - A[i + 1] * y;
         *v = y;
+    }
+    *f = s;
+}
+
+static void load(rvc_buffer *x, size_t from, size_t n, double *v) {
+    const float *at = rvc_buffer_view(x, from, n);
+    for (size_t i = 0; i < n; i++) v[i] = (double)at[i];
+}
+
+/* The way back: block after block from the end, each filtered forward once more from the state it began in
+ * (start), and then backward; tail [edge] is the extension, already filtered forward. */
+static void go_back(rvc_buffer *x, const filter *start, double *tail, size_t edge, double *v) {
+    filter back = filter_start(0);
+    if (edge) {
+        back = filter_start(tail[edge - 1]);
+        filter_pass(&back, tail + edge - 1, edge, -1);
+    }
+    for (size_t b = (x->count + BLOCK - 1) / BLOCK; b-- > 0;) {
+        const size_t from = b * BLOCK, n = x->count - from < BLOCK ? x->count - from : BLOCK;
+        filter forward = start[b];
+        load(x, from, n, v);
+        filter_pass(&forward, v, n, 1);
+        if (!edge && from + n == x->count) back = filter_start(v[n - 1]);
+        filter_pass(&back, v + n - 1, n, -1);
+        float *y = rvc_buffer_view(x, from, n);
+        for (size_t i = 0; i < n; i++) y[i] = (float)v[i];
     }
 }
 
-nn_code rvc_highpass(const float *x, size_t n, float *y, nn_error *e) {
+nn_code rvc_highpass(rvc_buffer *x, nn_error *e) {
+    const size_t n = x->count, blocks = (n + BLOCK - 1) / BLOCK;
     if (n == 0) return NN_OK;
-    size_t edge = n - 1 < EDGE ? n - 1 : EDGE, length = n + 2 * edge;
-    double *v = calloc(length, sizeof *v);
-    if (!v) return nn_fail_memory(e, "the high-pass filter's signal");
-    const double first = (double)x[0], last = (double)x[n - 1];
-    for (size_t i = 0; i < edge; i++) {
-        v[i] = 2 * first - (double)x[edge - i];
-        v[edge + n + i] = 2 * last - (double)x[n - 2 - i];
+    const size_t edge = n - 1 < EDGE ? n - 1 : EDGE;
+    double head[EDGE], tail[EDGE], *v = malloc(BLOCK * sizeof *v);
+    filter *start = malloc(blocks * sizeof *start);
+    if (!v || !start) {
+        free(v);
+        free(start);
+        return nn_fail_memory(e, "the high-pass filter");
     }
-    for (size_t i = 0; i < n; i++) v[edge + i] = (double)x[i];
-    filter_pass(v, length, 1);
-    filter_pass(v + length - 1, length, -1);
-    for (size_t i = 0; i < n; i++) y[i] = (float)v[edge + i];
+    const float *at = rvc_buffer_view(x, 0, edge + 1),
+                *end = rvc_buffer_view(x, n - 1 - edge, edge + 1) + edge;
+    for (size_t i = 0; i < edge; i++) {
+        head[i] = 2 * (double)at[0] - (double)at[edge - i];
+        tail[i] = 2 * (double)end[0] - (double)*(end - 1 - i);
+    }
+    filter f = filter_start(edge ? head[0] : (double)at[0]);
+    filter_pass(&f, head, edge, 1);
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t from = b * BLOCK, count = n - from < BLOCK ? n - from : BLOCK;
+        start[b] = f;
+        load(x, from, count, v);
+        filter_pass(&f, v, count, 1);
+    }
+    filter_pass(&f, tail, edge, 1);
+    go_back(x, start, tail, edge, v);
     free(v);
+    free(start);
     return NN_OK;
 }

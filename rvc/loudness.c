@@ -12,18 +12,20 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { BLOCK = 1 << 14 };
 static const double RMS_FLOOR = 1e-6;
 
-/* The RMS curve of x [n]: *frames values, malloc'd. NULL: out of memory. */
-static double *rms_frames(const float *x, size_t n, size_t hop, size_t *frames) {
-    size_t count = n / hop + 1;
+/* The RMS curve of x: *frames values, malloc'd. NULL: out of memory. */
+static double *rms_frames(rvc_buffer *x, size_t hop, size_t *frames) {
+    size_t n = x->count, count = n / hop + 1;
     double *rms = calloc(count, sizeof *rms);
     if (!rms) return NULL;
     double before = 0; /* energy of block f - 1; zero in front of the signal */
     for (size_t f = 0; f < count; f++) {
         size_t end = n - f * hop < hop ? n : (f + 1) * hop;
         double energy = 0;
-        for (size_t i = f * hop; i < end; i++) energy += (double)x[i] * (double)x[i];
+        const float *block = rvc_buffer_view(x, f * hop, end - f * hop);
+        for (size_t i = 0; i < end - f * hop; i++) energy += (double)block[i] * (double)block[i];
         rms[f] = sqrt((before + energy) / (double)(2 * hop));
         before = energy;
     }
@@ -39,16 +41,16 @@ static double interpolated(const double *v, size_t count, size_t i, double step)
     return v[left] + (at - (double)left) * (v[left + 1] - v[left]);
 }
 
-nn_code rvc_mix_loudness(const float *x, size_t n, int in_rate, float *y, size_t m, int out_rate, float rate,
-                         nn_error *e) {
+nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate, float rate, nn_error *e) {
+    const size_t m = y->count;
     if (in_rate < 2 || out_rate < 2 || !(rate >= 0 && rate <= 1))
         return nn_fail(e, NN_ERROR_ARGUMENT,
                        "loudness mix of %g between %d and %d Hz: the mix must be 0 to 1", (double)rate,
                        in_rate, out_rate);
     if (rate >= 1 || m == 0) return NN_OK;
     size_t x_count = 0, y_count = 0;
-    double *x_rms = rms_frames(x, n, (size_t)in_rate / 2, &x_count);
-    double *y_rms = rms_frames(y, m, (size_t)out_rate / 2, &y_count);
+    double *x_rms = rms_frames(x, (size_t)in_rate / 2, &x_count);
+    double *y_rms = rms_frames(y, (size_t)out_rate / 2, &y_count);
     if (!x_rms || !y_rms) {
         free(x_rms);
         free(y_rms);
@@ -56,10 +58,14 @@ nn_code rvc_mix_loudness(const float *x, size_t n, int in_rate, float *y, size_t
     }
     const double x_step = (double)x_count / (double)m, y_step = (double)y_count / (double)m;
     const double power = 1 - (double)rate;
-    for (size_t i = 0; i < m; i++) {
-        double ratio = interpolated(x_rms, x_count, i, x_step) /
-                       fmax(interpolated(y_rms, y_count, i, y_step), RMS_FLOOR);
-        y[i] = (float)((double)y[i] * pow(ratio, power));
+    for (size_t from = 0; from < m; from += BLOCK) {
+        const size_t count = m - from < BLOCK ? m - from : BLOCK;
+        float *block = rvc_buffer_view(y, from, count);
+        for (size_t i = 0; i < count; i++) {
+            double ratio = interpolated(x_rms, x_count, from + i, x_step) /
+                           fmax(interpolated(y_rms, y_count, from + i, y_step), RMS_FLOOR);
+            block[i] = (float)((double)block[i] * pow(ratio, power));
+        }
     }
     free(x_rms);
     free(y_rms);

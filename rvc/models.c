@@ -117,19 +117,25 @@ typedef struct loading {
     pthread_t thread;
 } loading;
 
+/* Held by who packs: beside the packed form, packing needs half as much again, and until that is saved and mapped all of it
+ * is in memory. One checkpoint after another, that stays below what a conversion needs. */
+static pthread_mutex_t packers = PTHREAD_MUTEX_INITIALIZER;
+
 /* Plans every network at a small length, so that each of its weights is found, checked and packed; or maps what a run
  * before this one packed. */
 static void *load(void *argument) {
     loading *l = argument;
     nn_device *d = NULL;
     l->code = nn_device_open_precise(&d, "cpu", l->models->precision, 1, &l->error);
-    if (!l->code) nn_packed_restore(l->weights, nn_device_layout(d));
+    const bool packing = !l->code && !nn_packed_restore(l->weights, nn_device_layout(d));
+    if (packing) pthread_mutex_lock(&packers);
     for (int i = 0; l->plan[i] && !l->code; i++) {
         nn_plan *p = NULL;
         l->code = l->plan[i](l->models, d, l->length, &p, &l->error);
         nn_plan_free(p);
     }
     if (!l->code) nn_packed_save(l->weights, nn_device_layout(d));
+    if (packing) pthread_mutex_unlock(&packers);
     nn_device_close(d);
     return NULL;
 }

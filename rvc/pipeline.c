@@ -16,29 +16,34 @@
 #include "pipeline.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hubert.h"
 #include "signal.h"
 
-enum { EXACT_MULTIPLE = 320, EXACT_EXTRA = 80 /* 400 - 320: what HuBERT's last window lacks */ };
+enum {
+    EXACT_MULTIPLE = 320,
+    EXACT_EXTRA = 80 /* 400 - 320: what HuBERT's last window lacks */,
+    BLOCK = 1 << 14
+};
 static const float input_peak = 0.95f, output_peak = 0.99f;
 
 /* The signal on its way. */
 typedef struct signal {
-    size_t frames; /* of input */
-    int rate;      /* of input */
-    size_t n;      /* samples at 16 kHz */
-    size_t whole;  /* the same, rounded up so that chunks come out even (RVC_EXACT) */
-    size_t pad;    /* samples on each side */
-    float *padded; /* [padded_n]; x is padded + pad */
-    size_t padded_n;
-    float *f0;    /* [padded_n/160 + 1] or so, transposed; NULL where the voice takes none */
-    size_t *cuts; /* [cut_count] */
+    size_t frames;     /* of input */
+    int rate;          /* of input */
+    size_t n;          /* samples at 16 kHz */
+    size_t whole;      /* the same, rounded up so that chunks come out even (RVC_EXACT) */
+    size_t pad;        /* samples on each side */
+    rvc_buffer padded; /* pads and all */
+    rvc_buffer x;      /* [n], the part of padded between the pads */
+    float *f0;         /* [padded's samples/160 + 1] or so, transposed; NULL where the voice takes none */
+    size_t *cuts;      /* [cut_count] */
     size_t cut_count;
     rvc_silence silence;
-    float *y; /* [y_frames] at the voice's rate */
+    rvc_buffer y; /* at the voice's rate; y_frames of it are made */
     size_t y_frames;
 } signal;
 
@@ -85,19 +90,36 @@ static nn_code check_options(const rvc_options *o, const rvc_models *m, nn_error
 
 /* ---- in ---- */
 
-/* At 16 kHz, no louder than 0.95, without what lies under 48 Hz. */
-static nn_code condition(rvc_job *job, signal *s, const float *samples, float **x) {
-    double start = rvc_seconds();
-    s->n = rvc_input_frames(s->frames, s->rate);
-    nn_code code = rvc_resample(samples, s->frames, s->rate, RVC_RATE, s->n, x, job->e);
-    job->timing.resample += rvc_seconds() - start;
-    if (code) return code;
+/* What is above `most`, as a factor; 1 where nothing is. */
+static float excess(rvc_buffer *x, float most) {
     float peak = 0;
-    for (size_t i = 0; i < s->n; i++) peak = fmaxf(peak, fabsf((*x)[i]));
-    peak /= input_peak;
-    if (peak > 1)
-        for (size_t i = 0; i < s->n; i++) (*x)[i] /= peak;
-    return rvc_highpass(*x, s->n, *x, job->e);
+    for (size_t from = 0; from < x->count; from += BLOCK) {
+        const size_t count = x->count - from < BLOCK ? x->count - from : BLOCK;
+        const float *block = rvc_buffer_view(x, from, count);
+        for (size_t i = 0; i < count; i++) peak = fmaxf(peak, fabsf(block[i]));
+    }
+    peak /= most;
+    return peak > 1 ? peak : 1;
+}
+
+/* At 16 kHz, no louder than 0.95, without what lies under 48 Hz. */
+static nn_code condition(rvc_job *job, signal *s, const rvc_source *source) {
+    rvc_input in;
+    s->pad = (size_t)job->options->x_pad * RVC_RATE;
+    nn_code code = rvc_job_read(job, source, s->pad, &in);
+    if (code) return code;
+    s->frames = in.frames;
+    s->rate = source->rate;
+    s->n = in.n;
+    s->padded = in.buffer;
+    s->x = rvc_buffer_part(&s->padded, s->pad, s->n);
+    const float peak = excess(&s->x, input_peak);
+    for (size_t from = 0; peak > 1 && from < s->n; from += BLOCK) {
+        const size_t count = s->n - from < BLOCK ? s->n - from : BLOCK;
+        float *x = rvc_buffer_view(&s->x, from, count);
+        for (size_t i = 0; i < count; i++) x[i] /= peak;
+    }
+    return rvc_highpass(&s->x, job->e);
 }
 
 /* Output samples, at the voice's rate, that the whole conversion must have in RVC_EXACT; at least one to work
@@ -107,11 +129,10 @@ static size_t wanted_frames(const rvc_job *job, const signal *s) {
     return m ? m : 1;
 }
 
-static nn_code cut_and_pad(rvc_job *job, signal *s, const float *x) {
+static nn_code cut_and_pad(rvc_job *job, signal *s) {
     const rvc_options *o = job->options;
     bool exact = o->compat == RVC_EXACT;
     rvc_chunking chunking = {o->x_pad, o->x_query, o->x_center, o->x_max};
-    s->pad = (size_t)o->x_pad * RVC_RATE;
     s->whole = s->n;
     if (exact) { /* rounding may have made n a sample shorter than the output it must fill */
         size_t upp = (size_t)job->converter->models->config.upp;
@@ -119,12 +140,11 @@ static nn_code cut_and_pad(rvc_job *job, signal *s, const float *x) {
         s->whole = ((needed > s->n ? needed : s->n) + EXACT_MULTIPLE - 1) / EXACT_MULTIPLE * EXACT_MULTIPLE;
     }
     size_t after = s->pad + (s->whole - s->n) + (exact ? EXACT_EXTRA : 0);
-    s->padded_n = s->pad + s->n + after;
-    s->padded = malloc(s->padded_n * sizeof *s->padded);
-    if (!s->padded) return nn_fail_memory(job->e, "the padded signal");
-    rvc_reflect_pad(x, s->n, s->pad, after, s->padded);
-    return rvc_chunk_cuts(x, s->n, chunking, exact ? EXACT_MULTIPLE : RVC_HOP, &s->cuts, &s->cut_count,
-                          job->e);
+    nn_code code = rvc_buffer_grow(&s->padded, s->pad + s->n + after, job->e);
+    if (code) return code;
+    s->x = rvc_buffer_part(&s->padded, s->pad, s->n);
+    rvc_reflect_pad(s->x.at, s->n, s->pad, after, s->padded.at);
+    return rvc_chunk_cuts(&s->x, chunking, exact ? EXACT_MULTIPLE : RVC_HOP, &s->cuts, &s->cut_count, job->e);
 }
 
 /* Chunk i lies between cuts: samples *from .. *to-1 of x. */
@@ -153,8 +173,9 @@ static nn_code find_pitch(rvc_job *job, signal *s) {
     bool heard = false;
     for (size_t i = 0; i <= s->cut_count && !heard; i++) heard = !is_silent(job, s, i);
     if (!job->converter->models->config.f0 || !heard) return NN_OK;
-    size_t n = s->whole + 2 * s->pad, frames = mel_frames(n);
-    nn_code code = rvc_job_pitch(job, s->padded, n, &s->f0);
+    rvc_buffer x = rvc_buffer_part(&s->padded, 0, s->whole + 2 * s->pad);
+    size_t frames = mel_frames(x.count);
+    nn_code code = rvc_job_pitch(job, &x, &s->f0);
     if (code) return code;
     job->probe->f0_count = frames;
     job->probe->f0 = malloc(frames * sizeof *s->f0);
@@ -168,10 +189,10 @@ static nn_code find_pitch(rvc_job *job, signal *s) {
 /* ---- chunks ---- */
 
 /* What of chunk i goes to segment.c; its output is the next free place of y. */
-static rvc_segment make_segment(const rvc_job *job, const signal *s, size_t i) {
+static rvc_segment make_segment(const rvc_job *job, signal *s, size_t i) {
     size_t from, to, pad_frames = s->pad / RVC_HOP;
     chunk_bounds(s, i, &from, &to);
-    rvc_segment g = {.samples = s->padded + from, .first = from / RVC_HOP, .index = i, .keep = pad_frames};
+    rvc_segment g = {.first = from / RVC_HOP, .index = i, .keep = pad_frames};
     size_t length = to - from + 2 * s->pad;
     if (job->options->compat == RVC_EXACT) {
         g.count = length + EXACT_EXTRA;
@@ -183,7 +204,8 @@ static rvc_segment make_segment(const rvc_job *job, const signal *s, size_t i) {
     }
     g.kept = g.frames > 2 * pad_frames ? g.frames - 2 * pad_frames : 0;
     g.f0 = s->f0 ? s->f0 + g.first : NULL;
-    g.out = s->y + s->y_frames;
+    g.samples = rvc_buffer_view(&s->padded, from, g.count);
+    g.out = rvc_buffer_view(&s->y, s->y_frames, g.kept * (size_t)job->converter->models->config.upp);
     return g;
 }
 
@@ -208,9 +230,7 @@ static nn_code run_whole(rvc_job *job, rvc_segment g) {
 
 static nn_code run_chunks(rvc_job *job, signal *s) {
     size_t upp = (size_t)job->converter->models->config.upp;
-    s->y = malloc((s->whole / RVC_HOP + 1) * upp * sizeof *s->y);
-    if (!s->y) return nn_fail_memory(job->e, "the output");
-    nn_code code = NN_OK;
+    nn_code code = rvc_buffer_grow(&s->y, (s->whole / RVC_HOP + 1) * upp, job->e);
     for (size_t i = 0; i <= s->cut_count && !code; i++) {
         rvc_segment g = make_segment(job, s, i);
         if (is_silent(job, s, i)) {
@@ -226,82 +246,129 @@ static nn_code run_chunks(rvc_job *job, signal *s) {
 
 /* ---- out ---- */
 
-static nn_code finish(rvc_job *job, signal *s, rvc_audio *out) {
+/* y [count], which is louder than it may be by the factor `peak`, into the sink. */
+static nn_code write_out(rvc_job *job, rvc_buffer *y, float peak, int rate, const rvc_sink *sink) {
+    rvc_error error = {0};
+    float *scaled = malloc(BLOCK * sizeof *scaled);
+    if (!scaled) return nn_fail_memory(job->e, "the output");
+    double start = rvc_seconds();
+    rvc_status status = sink->open ? sink->open(sink->user, y->count, rate, &error) : RVC_OK;
+    for (size_t from = 0; from < y->count && !status; from += BLOCK) {
+        const size_t count = y->count - from < BLOCK ? y->count - from : BLOCK;
+        const float *block = rvc_buffer_view(y, from, count);
+        for (size_t i = 0; i < count; i++) scaled[i] = peak > 1 ? block[i] / peak : block[i];
+        status = sink->write(sink->user, scaled, count, &error);
+    }
+    job->outside += rvc_seconds() - start;
+    free(scaled);
+    return rvc_job_callback(job, status, &error);
+}
+
+static nn_code finish(rvc_job *job, signal *s, const rvc_sink *sink) {
     const rvc_options *o = job->options;
     bool exact = o->compat == RVC_EXACT;
     int voice_rate = job->converter->models->config.rate;
-    const float *x = s->padded + s->pad;
+    rvc_job_rest(job, s->n, RVC_REST_CONTENT | RVC_REST_PITCH | RVC_REST_VOICE);
     if (exact) s->y_frames = wanted_frames(job, s);
+    rvc_buffer y = rvc_buffer_part(&s->y, 0, s->y_frames), resampled = {0};
     nn_code code = NN_OK;
-    if (o->rms_mix_rate < 1 && s->y_frames)
-        code = rvc_mix_loudness(x, s->n, RVC_RATE, s->y, s->y_frames, voice_rate, o->rms_mix_rate, job->e);
+    if (o->rms_mix_rate < 1 && y.count)
+        code = rvc_mix_loudness(&s->x, RVC_RATE, &y, voice_rate, o->rms_mix_rate, job->e);
     if (code) return code;
-    if (exact && !job->probe->ungated) rvc_silence_apply(&s->silence, s->y, s->y_frames, voice_rate);
+    if (exact && !job->probe->ungated) rvc_silence_apply(&s->silence, &y, voice_rate);
 
-    out->rate = o->sample_rate ? o->sample_rate : voice_rate;
-    size_t frames = exact ? rvc_scaled_frames(s->frames, s->rate, out->rate)
-                          : rvc_scaled_frames(s->y_frames, voice_rate, out->rate);
-    if (out->rate != voice_rate && s->y_frames && frames) {
-        float *resampled;
+    int rate = o->sample_rate ? o->sample_rate : voice_rate;
+    size_t frames =
+        exact ? rvc_scaled_frames(s->frames, s->rate, rate) : rvc_scaled_frames(y.count, voice_rate, rate);
+    if (rate != voice_rate && y.count && frames) {
         double start = rvc_seconds();
-        code = rvc_resample(s->y, s->y_frames, voice_rate, out->rate, frames, &resampled, job->e);
+        code = rvc_buffer_grow(&resampled, frames, job->e);
+        if (!code) code = rvc_resample(&y, voice_rate, rate, &resampled, job->e);
         job->timing.resample += rvc_seconds() - start;
-        if (code) return code;
-        free(s->y);
-        s->y = resampled;
+        y = rvc_buffer_part(&resampled, 0, frames);
     }
-    float peak = 0;
-    for (size_t i = 0; i < frames; i++) peak = fmaxf(peak, fabsf(s->y[i]));
-    peak /= output_peak;
-    if (peak > 1)
-        for (size_t i = 0; i < frames; i++) s->y[i] /= peak;
-    out->samples = s->y;
-    out->frames = frames;
-    s->y = NULL;
-    return NN_OK;
+    y.count = frames;
+    if (!code) code = write_out(job, &y, excess(&y, output_peak), rate, sink);
+    rvc_buffer_free(&resampled);
+    return code;
 }
 
-static nn_code convert(rvc_job *job, signal *s, const float *samples, rvc_audio *out) {
-    float *x = NULL;
-    nn_code code = rvc_check_samples(samples, s->frames, s->rate, job->e);
-    if (!code) code = check_options(job->options, job->converter->models, job->e);
-    if (!code) code = condition(job, s, samples, &x);
-    if (!code) code = rvc_silence_find(&s->silence, x, s->n, job->e);
-    if (!code) code = cut_and_pad(job, s, x);
-    free(x);
+static nn_code convert(rvc_job *job, signal *s, const rvc_source *source, const rvc_sink *sink) {
+    nn_code code = check_options(job->options, job->converter->models, job->e);
+    if (!code) code = condition(job, s, source);
+    if (!code) code = rvc_silence_find(&s->silence, &s->x, job->e);
+    if (!code) code = cut_and_pad(job, s);
     if (code) return code;
+    rvc_job_rest(job, s->n, RVC_REST_CONTENT | RVC_REST_PITCH | RVC_REST_VOICE);
     estimate(job, s);
     code = find_pitch(job, s);
     if (!code) code = run_chunks(job, s);
-    return code ? code : finish(job, s, out);
+    return code ? code : finish(job, s, sink);
 }
 
-rvc_status rvc_convert_probed(rvc_converter *converter, const float *samples, size_t frames, int rate,
-                              const rvc_options *options, rvc_probe *probe, rvc_audio *out,
-                              rvc_error *error) {
+rvc_status rvc_convert_stream_probed(rvc_converter *converter, const rvc_source *source, const rvc_sink *sink,
+                                     const rvc_options *options, rvc_probe *probe, rvc_timing *timing,
+                                     rvc_error *error) {
     rvc_options defaults = rvc_default_options();
     rvc_probe none = {0};
     nn_error e = {0};
-    signal s = {.frames = frames, .rate = rate};
+    signal s = {0};
     rvc_job job = {.converter = converter,
                    .options = options ? options : &defaults,
                    .probe = probe ? probe : &none,
                    .e = &e};
     double start = rvc_seconds();
-    *out = (rvc_audio){0};
-    convert(&job, &s, samples, out);
-    free(s.padded);
+    convert(&job, &s, source, sink);
+    rvc_buffer_free(&s.padded);
+    rvc_buffer_free(&s.y);
     free(s.f0);
     free(s.cuts);
-    free(s.y);
     free(none.f0);
     rvc_silence_free(&s.silence);
     rvc_timing *t = &job.timing;
-    t->audio_seconds = rate > 0 ? (double)frames / rate : 0;
-    t->total = rvc_seconds() - start;
+    t->audio_seconds = source->rate > 0 ? (double)s.frames / source->rate : 0;
+    t->total = rvc_seconds() - start - job.outside;
     t->other = t->total - t->resample - t->mel - t->rmvpe - t->hubert - t->retrieval - t->synthesis;
-    out->timing = *t;
+    if (timing) *timing = *t;
     return rvc_report(error, &e);
+}
+
+rvc_status rvc_convert_stream(rvc_converter *converter, const rvc_source *source, const rvc_sink *sink,
+                              const rvc_options *options, rvc_timing *timing, rvc_error *error) {
+    return rvc_convert_stream_probed(converter, source, sink, options, NULL, timing, error);
+}
+
+/* ---- arrays ---- */
+
+static rvc_status open_audio(void *user, size_t frames, int rate, rvc_error *error) {
+    rvc_audio *out = user;
+    out->samples = malloc((frames ? frames : 1) * sizeof *out->samples);
+    out->rate = rate;
+    if (out->samples) return RVC_OK;
+    snprintf(error->text, sizeof error->text, "out of memory for %zu samples", frames);
+    return error->status = RVC_ERROR_MEMORY;
+}
+
+static rvc_status write_audio(void *user, const float *block, size_t frames, rvc_error *error) {
+    rvc_audio *out = user;
+    (void)error;
+    memcpy(out->samples + out->frames, block, frames * sizeof *block);
+    out->frames += frames;
+    return RVC_OK;
+}
+
+rvc_status rvc_convert_probed(rvc_converter *converter, const float *samples, size_t frames, int rate,
+                              const rvc_options *options, rvc_probe *probe, rvc_audio *out,
+                              rvc_error *error) {
+    rvc_array array = {.samples = samples, .frames = frames};
+    rvc_source source = rvc_array_source(&array, rate);
+    rvc_sink sink = {open_audio, write_audio, out};
+    rvc_timing timing;
+    *out = (rvc_audio){0};
+    rvc_status status = rvc_convert_stream_probed(converter, &source, &sink, options, probe, &timing, error);
+    if (status) rvc_audio_free(out);
+    out->timing = timing;
+    return status;
 }
 
 rvc_status rvc_convert(rvc_converter *converter, const float *samples, size_t frames, int rate,

@@ -1,6 +1,7 @@
 /* pipeline.h - inside librvc: a converter, and the steps of a conversion that lie in files of their own.
  *
  *     converter.c   the converter itself, options, warm-up
+ *     input.c       a source, at 16 kHz
  *     pitch.c       16 kHz samples -> f0, window by window
  *     segment.c     one chunk through HuBERT, retrieval, prior and generator
  *     silence.c     where nothing is heard, nothing is spoken
@@ -10,6 +11,7 @@
 
 #include "../mel/mel.h"
 #include "../rmvpe/rmvpe.h"
+#include "buffer.h"
 #include "generator.h"
 #include "hubert.h"
 #include "models.h"
@@ -28,6 +30,7 @@ struct rvc_converter {
     rvc_hubert *hubert;
     nn_plan_cache *prior; /* by frames */
     rvc_generator *generator;
+    bool sparing; /* has met a long signal: networks that are not at work give their weights' memory back */
 };
 
 /* What tests and `rvc verify` put into a conversion and take out of it. All optional. */
@@ -50,6 +53,7 @@ typedef struct rvc_job {
     const rvc_options *options;
     rvc_probe *probe; /* never NULL */
     rvc_timing timing;
+    double outside;     /* seconds in callbacks */
     double done, total; /* work in seconds of audio, each step weighed by what it costs */
     nn_error *e;
 } rvc_job;
@@ -62,17 +66,40 @@ typedef struct rvc_job {
  * wants out. */
 nn_code rvc_job_advance(rvc_job *job, double seconds, double weight);
 
-/* At least one sample, all finite, at a rate that resampling can do. */
-nn_code rvc_check_samples(const float *samples, size_t frames, int rate, nn_error *e);
-size_t rvc_input_frames(size_t frames,
-                        int rate); /* samples at 16 kHz that `frames` at `rate` become; at least 1 */
+/* What came from a source: `frames` samples at its rate are the n at 16 kHz in buffer [pad + n]; the pad in front is for
+ * the caller to fill. */
+typedef struct rvc_input {
+    rvc_buffer buffer;
+    size_t pad, frames, n;
+} rvc_input;
+/* Reads all of it. No sample at all, one that is not finite, or a rate that cannot be resampled is an error. */
+nn_code rvc_job_read(rvc_job *job, const rvc_source *source, size_t pad, rvc_input *in);
 
-/* rvc_convert with a probe; `probe` may be NULL. */
+/* The result of a callback as the job's error. */
+nn_code rvc_job_callback(rvc_job *job, rvc_status status, const rvc_error *error);
+
+/* An array as a source. */
+typedef struct rvc_array {
+    const float *samples;
+    size_t frames, at; /* at: those that were read */
+} rvc_array;
+rvc_source rvc_array_source(rvc_array *a, int rate);
+
+/* The networks whose weights may rest, by name. */
+enum { RVC_REST_CONTENT = 1, RVC_REST_PITCH = 2, RVC_REST_VOICE = 4 };
+/* Where the signal is long (n samples at 16 kHz), or one before it was, the memory of these networks' weights is given
+ * back until they are used again: beside all of them, what a long window of pitch is worked out in would be too much. */
+void rvc_job_rest(rvc_job *job, size_t n, unsigned networks);
+
+/* rvc_convert and rvc_convert_stream with a probe; `probe` may be NULL. */
+rvc_status rvc_convert_stream_probed(rvc_converter *converter, const rvc_source *source, const rvc_sink *sink,
+                                     const rvc_options *options, rvc_probe *probe, rvc_timing *timing,
+                                     rvc_error *error);
 rvc_status rvc_convert_probed(rvc_converter *converter, const float *samples, size_t frames, int rate,
                               const rvc_options *options, rvc_probe *probe, rvc_audio *out, rvc_error *error);
 
 /* x [n] at 16 kHz -> *f0 [n/160 + 1] in Hz, malloc'd. */
-nn_code rvc_job_pitch(rvc_job *job, const float *x, size_t n, float **f0);
+nn_code rvc_job_pitch(rvc_job *job, rvc_buffer *x, float **f0);
 
 /* One chunk. samples [count] at 16 kHz go to HuBERT; f0 [frames], already transposed, NULL where the voice
  * takes none. Output frames keep .. keep+kept-1 of `frames` are made into out [kept*upp]. `first` is the
@@ -96,11 +123,11 @@ typedef struct rvc_silence {
     } * run;               /* [count], ascending */
     size_t count, samples; /* samples: length of the signal */
 } rvc_silence;
-nn_code rvc_silence_find(rvc_silence *s, const float *x, size_t n, nn_error *e);
+nn_code rvc_silence_find(rvc_silence *s, rvc_buffer *x, nn_error *e);
 void rvc_silence_free(rvc_silence *s);
 /* Nothing of samples from .. to-1 is heard, the ramps included. */
 bool rvc_silence_covers(const rvc_silence *s, size_t from, size_t to);
-/* y [m] at `rate`, aligned with the signal: zero in the runs, with ramps inside them. */
-void rvc_silence_apply(const rvc_silence *s, float *y, size_t m, int rate);
+/* y at `rate`, aligned with the signal: zero in the runs, with ramps inside them. */
+void rvc_silence_apply(const rvc_silence *s, rvc_buffer *y, int rate);
 
 #endif

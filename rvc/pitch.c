@@ -8,11 +8,12 @@
 
 /* One window's share of f0. mels [window.count][MEL_BANDS] and salience [window.count][RMVPE_CLASSES] are
  * scratch. */
-static nn_code track(rvc_job *job, const float *x, size_t n, rmvpe_window w, float *mels, float *salience,
-                     float *f0) {
+static nn_code track(rvc_job *job, rvc_buffer *x, rmvpe_window w, float *mels, float *salience, float *f0) {
     rvc_converter *c = job->converter;
     double start = rvc_seconds();
-    nn_code code = mel_compute(c->mel, x, n, w.from, w.count, mels, job->e);
+    size_t first = w.from * RVC_HOP, count = w.count * RVC_HOP;
+    rvc_buffer_view(x, first, x->count - first < count ? x->count - first : count);
+    nn_code code = mel_compute(c->mel, x->at, x->count, w.from, w.count, mels, job->e);
     double middle = rvc_seconds();
     if (!code) code = rmvpe_run(c->rmvpe, mels, w.count, salience, job->e);
     if (code) return code;
@@ -22,15 +23,17 @@ static nn_code track(rvc_job *job, const float *x, size_t n, rmvpe_window w, flo
     return rvc_job_advance(job, (double)w.kept / RVC_FRAMES, RVC_WORK_PITCH);
 }
 
-nn_code rvc_job_pitch(rvc_job *job, const float *x, size_t n, float **f0) {
-    size_t frames = mel_frames(n), most = frames < RMVPE_WINDOW ? frames : RMVPE_WINDOW;
+nn_code rvc_job_pitch(rvc_job *job, rvc_buffer *x, float **f0) {
+    size_t frames = mel_frames(x->count), most = frames < RMVPE_WINDOW ? frames : RMVPE_WINDOW;
     float *mels = malloc(most * MEL_BANDS * sizeof *mels);
     float *salience = malloc(most * RMVPE_CLASSES * sizeof *salience);
     *f0 = malloc(frames * sizeof **f0);
     nn_code code = mels && salience && *f0 ? NN_OK : nn_fail_memory(job->e, "the pitch");
     size_t windows = rmvpe_window_count(job->converter->rmvpe, frames);
+    rvc_job_rest(job, x->count, RVC_REST_CONTENT | RVC_REST_VOICE);
     for (size_t i = 0; i < windows && !code; i++)
-        code = track(job, x, n, rmvpe_window_at(job->converter->rmvpe, frames, i), mels, salience, *f0);
+        code = track(job, x, rmvpe_window_at(job->converter->rmvpe, frames, i), mels, salience, *f0);
+    rvc_job_rest(job, x->count, RVC_REST_PITCH);
     free(mels);
     free(salience);
     if (code) {

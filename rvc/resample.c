@@ -3,15 +3,15 @@
  *
  * The invariant: output sample i is the input at time i/to, for exactly m samples. libsamplerate removes its
  * filter's delay at the start; at the end it would stop with the input, so zeros are fed after it until m
- * samples are there: the filter rings out as it should, and rounding never costs the last sample. */
+ * samples are there: the filter rings out as it should, and rounding never costs the last sample. A second
+ * one: how the input is divided into blocks does not change a bit of the output. */
 #include "signal.h"
 
-#include <limits.h>
 #include <samplerate.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RATE_MIN = 1000, RATE_MAX = 768000, RATIO_MAX = 256 }; /* the last is libsamplerate's limit */
+enum { RATE_MIN = 1000, RATE_MAX = 768000, RATIO_MAX = 256 /* libsamplerate's limit */, BLOCK = 1 << 14 };
 
 size_t rvc_scaled_frames(size_t n, int from, int to) {
     if (from <= 0 || to <= 0) return 0;
@@ -30,55 +30,81 @@ static nn_code check_rates(int from, int to, nn_error *e) {
     return NN_OK;
 }
 
-/* Runs the converter over x [n] and then over zeros until y [m] is full. */
-static int convert_all(SRC_STATE *state, const float *x, size_t n, double ratio, float *y, size_t m) {
-    static const float zeros[4096];
-    const size_t most = LONG_MAX / 2;
-    while (m > 0) {
-        const float *in = n > 0 ? x : zeros;
-        size_t left = n > 0 ? n : sizeof zeros / sizeof zeros[0];
-        SRC_DATA data = {.data_in = in,
-                         .input_frames = (long)(left < most ? left : most),
-                         .data_out = y,
-                         .output_frames = (long)(m < most ? m : most),
-                         .src_ratio = ratio};
-        int status = src_process(state, &data);
-        if (status) return status;
-        if (n > 0) {
-            x += data.input_frames_used;
-            n -= (size_t)data.input_frames_used;
-        }
-        y += data.output_frames_gen;
-        m -= (size_t)data.output_frames_gen;
-    }
-    return 0;
-}
+struct rvc_resampler {
+    SRC_STATE *state; /* NULL: the rates are equal */
+    double ratio;
+    int from, to;
+};
 
-nn_code rvc_resample(const float *x, size_t n, int from, int to, size_t m, float **out, nn_error *e) {
+nn_code rvc_resampler_new(rvc_resampler **out, int from, int to, nn_error *e) {
+    int status = 0;
     *out = NULL;
     nn_code code = check_rates(from, to, e);
     if (code) return code;
-    if (m == 0) m = rvc_scaled_frames(n, from, to);
-    float *y = calloc(m ? m : 1, sizeof *y);
-    if (!y) return nn_fail_memory(e, "the resampled signal");
-    if (from == to) {
-        if (n) memcpy(y, x, (n < m ? n : m) * sizeof *y);
-        *out = y;
-        return NN_OK;
-    }
-    int status = 0;
-    SRC_STATE *state = src_new(SRC_SINC_BEST_QUALITY, 1, &status);
-    if (!state) {
-        free(y);
+    rvc_resampler *r = calloc(1, sizeof *r);
+    if (!r) return nn_fail_memory(e, "the resampler");
+    *r = (rvc_resampler){.ratio = (double)to / from, .from = from, .to = to};
+    if (from != to && !(r->state = src_new(SRC_SINC_BEST_QUALITY, 1, &status))) {
+        free(r);
         return nn_fail_memory(e, "the resampler");
     }
-    status = convert_all(state, x, n, (double)to / from, y, m);
-    src_delete(state);
-    if (status) {
-        free(y);
-        return nn_fail(e, NN_ERROR_ARGUMENT, "cannot resample from %d to %d Hz: %s", from, to,
-                       src_strerror(status));
-    }
-    *out = y;
+    *out = r;
     return NN_OK;
+}
+
+void rvc_resampler_free(rvc_resampler *r) {
+    if (!r) return;
+    if (r->state) src_delete(r->state);
+    free(r);
+}
+
+nn_code rvc_resampler_run(rvc_resampler *r, const float *x, size_t *n, float *y, size_t *m, nn_error *e) {
+    if (!r->state) {
+        *n = *m = *n < *m ? *n : *m;
+        memcpy(y, x, *n * sizeof *y);
+        return NN_OK;
+    }
+    SRC_DATA data = {.data_in = x,
+                     .input_frames = (long)*n,
+                     .data_out = y,
+                     .output_frames = (long)*m,
+                     .src_ratio = r->ratio};
+    int status = src_process(r->state, &data);
+    if (status)
+        return nn_fail(e, NN_ERROR_ARGUMENT, "cannot resample from %d to %d Hz: %s", r->from, r->to,
+                       src_strerror(status));
+    *n = (size_t)data.input_frames_used;
+    *m = (size_t)data.output_frames_gen;
+    return NN_OK;
+}
+
+nn_code rvc_resampler_ring_out(rvc_resampler *r, float *y, size_t m, nn_error *e) {
+    static const float zeros[BLOCK];
+    nn_code code = NN_OK;
+    while (m > 0 && !code) {
+        size_t taken = BLOCK, made = m;
+        code = rvc_resampler_run(r, zeros, &taken, y, &made, e);
+        if (code) break;
+        y += made;
+        m -= made;
+    }
+    return code;
+}
+
+nn_code rvc_resample(rvc_buffer *x, int from, int to, rvc_buffer *y, nn_error *e) {
+    rvc_resampler *r;
+    size_t done = 0, made = 0;
+    nn_code code = rvc_resampler_new(&r, from, to, e);
+    while (!code && made < y->count && done < x->count) {
+        size_t n = x->count - done < BLOCK ? x->count - done : BLOCK,
+               m = y->count - made < BLOCK ? y->count - made : BLOCK;
+        code = rvc_resampler_run(r, rvc_buffer_view(x, done, n), &n, rvc_buffer_view(y, made, m), &m, e);
+        if (code) break;
+        done += n;
+        made += m;
+    }
+    size_t rest = y->count - made;
+    if (!code) code = rvc_resampler_ring_out(r, rvc_buffer_view(y, made, rest), rest, e);
+    rvc_resampler_free(r);
+    return code;
 }

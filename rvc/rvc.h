@@ -120,9 +120,33 @@ const char *rvc_converter_device(const rvc_converter *converter);    /* "cpu (av
 rvc_status rvc_convert(rvc_converter *converter, const float *samples, size_t frames, int rate, const rvc_options *options,
                        rvc_audio *out, rvc_error *error);
 
+/* The same from a source into a sink, for recordings of any length: neither has to be in memory as a whole, and what is in
+ * between goes to temporary files in $TMPDIR (else /tmp) where it is large. Same samples, same result.
+ *
+ * A callback that fails describes why in *error and returns its status; the conversion ends with that. All calls come from
+ * the thread that called. */
+typedef struct rvc_source {
+    int rate;              /* Hz */
+    /* Puts the next mono samples into block, at most *frames, and says in *frames how many; 0: the end. */
+    rvc_status (*read)(void *user, float *block, size_t *frames, rvc_error *error);
+    void *user;
+} rvc_source;
+
+typedef struct rvc_sink {
+    /* Everything is converted: `frames` samples at `rate` Hz will be written. */
+    rvc_status (*open)(void *user, size_t frames, int rate, rvc_error *error);
+    rvc_status (*write)(void *user, const float *block, size_t frames, rvc_error *error);
+    void *user;
+} rvc_sink;
+
+/* `options` and `timing` may be NULL. The time spent in the callbacks is not in the timing. */
+rvc_status rvc_convert_stream(rvc_converter *converter, const rvc_source *source, const rvc_sink *sink,
+                              const rvc_options *options, rvc_timing *timing, rvc_error *error);
+
 /* The pitch alone, one value every 10 ms: *f0 [*count] in Hz, 0 where unvoiced, free() it. */
 rvc_status rvc_pitch(rvc_converter *converter, const float *samples, size_t frames, int rate, float **f0, size_t *count,
                      rvc_error *error);
+rvc_status rvc_pitch_stream(rvc_converter *converter, const rvc_source *source, float **f0, size_t *count, rvc_error *error);
 
 /* One second of silence through everything, so that the first file is not slower than the others. */
 rvc_status rvc_warm_up(rvc_converter *converter, rvc_error *error);

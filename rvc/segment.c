@@ -177,6 +177,7 @@ nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s) {
         return nn_fail(job->e, NN_ERROR_FORMAT, "chunk %zu has %zu frames, its recorded noise %zu", s->index,
                        s->frames, job->probe->frames[s->index]);
     nn_code code = make_features(job, s, &b);
+    rvc_job_rest(job, 0, RVC_REST_CONTENT);
     double start = rvc_seconds();
     if (!code) code = make_latent(job, s, &b);
     if (!code && s->f0) code = make_source(job, s, &b);

@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { SHORTEST = RVC_RATE / 10, RAMP = RVC_RATE / 100 };
+enum { SHORTEST = RVC_RATE / 10, RAMP = RVC_RATE / 100, BLOCK = 1 << 14 };
 static const float threshold = 2e-5f;
 
 static nn_code add(rvc_silence *s, size_t *capacity, size_t from, size_t to, nn_error *e) {
@@ -28,15 +28,21 @@ static nn_code add(rvc_silence *s, size_t *capacity, size_t from, size_t to, nn_
     return NN_OK;
 }
 
-nn_code rvc_silence_find(rvc_silence *s, const float *x, size_t n, nn_error *e) {
+nn_code rvc_silence_find(rvc_silence *s, rvc_buffer *x, nn_error *e) {
+    const size_t n = x->count;
     *s = (rvc_silence){.samples = n};
     size_t capacity = 0, from = 0;
     nn_code code = NN_OK;
-    for (size_t i = 0; i <= n && !code; i++) {
-        if (i < n && fabsf(x[i]) < threshold) continue;
-        if (i > from) code = add(s, &capacity, from, i, e);
-        from = i + 1;
+    for (size_t at = 0; at < n && !code; at += BLOCK) {
+        const size_t count = n - at < BLOCK ? n - at : BLOCK;
+        const float *block = rvc_buffer_view(x, at, count);
+        for (size_t i = 0; i < count && !code; i++) {
+            if (fabsf(block[i]) < threshold) continue;
+            if (at + i > from) code = add(s, &capacity, from, at + i, e);
+            from = at + i + 1;
+        }
     }
+    if (!code && n > from) code = add(s, &capacity, from, n, e);
     if (code) rvc_silence_free(s);
     return code;
 }
@@ -63,18 +69,22 @@ bool rvc_silence_covers(const rvc_silence *s, size_t from, size_t to) {
     return false;
 }
 
-void rvc_silence_apply(const rvc_silence *s, float *y, size_t m, int rate) {
+void rvc_silence_apply(const rvc_silence *s, rvc_buffer *y, int rate) {
     double scale = (double)rate / RVC_RATE;
     for (size_t i = 0; i < s->count; i++) {
         struct rvc_quiet run = s->run[i], zero = core(s, i);
         size_t j = (size_t)ceil((double)run.from * scale);
-        size_t end = run.to < s->samples ? (size_t)((double)run.to * scale) : m;
-        for (; j < end && j < m; j++) {
-            double t = (double)j / scale;
-            double gain = t < (double)zero.from                         ? ((double)zero.from - t) / RAMP
-                          : t >= (double)zero.to && run.to < s->samples ? (t - (double)zero.to) / RAMP
-                                                                        : 0;
-            y[j] *= (float)gain;
+        size_t end = run.to < s->samples ? (size_t)((double)run.to * scale) : y->count;
+        if (end > y->count) end = y->count;
+        while (j < end) {
+            const size_t stop = end - j < BLOCK ? end : j + BLOCK;
+            for (float *at = rvc_buffer_view(y, j, stop - j); j < stop; j++, at++) {
+                double t = (double)j / scale;
+                double gain = t < (double)zero.from                         ? ((double)zero.from - t) / RAMP
+                              : t >= (double)zero.to && run.to < s->samples ? (t - (double)zero.to) / RAMP
+                                                                            : 0;
+                *at *= (float)gain;
+            }
         }
     }
 }

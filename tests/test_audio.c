@@ -2,6 +2,7 @@
  * outputs' names, the journal, the option table. Everything is made here, nothing is assumed about the
  * machine but libsndfile. */
 #include "check.h"
+#include "check_audio.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -93,7 +94,7 @@ static void reads_every_kind(void **state) {
         size_t frames;
         int rate;
         rvc_error e = {0};
-        if (convert_audio_read(at(kinds[k].name), &samples, &frames, &rate, &e))
+        if (check_audio_read(at(kinds[k].name), &samples, &frames, &rate, &e))
             fail_msg("%s: %s", kinds[k].name, e.text);
         assert_int_equal(frames, FRAMES);
         assert_int_equal(rate, kinds[k].rate);
@@ -111,7 +112,7 @@ static void refused(const char *path, const char *reason) {
     size_t frames;
     int rate;
     rvc_error e = {0};
-    assert_int_not_equal(convert_audio_read(path, &samples, &frames, &rate, &e), RVC_OK);
+    assert_int_not_equal(check_audio_read(path, &samples, &frames, &rate, &e), RVC_OK);
     assert_null(samples);
     print_message("%s: %s\n", convert_path_name(path), e.text);
     if (!strstr(e.text, reason)) fail_msg("%s: '%s' does not say '%s'", path, e.text, reason);
@@ -165,7 +166,7 @@ static void believes_the_data_not_the_header(void **state) {
     size_t frames;
     int rate;
     rvc_error e = {0};
-    assert_int_equal(convert_audio_read(at("promise.wav"), &samples, &frames, &rate, &e), RVC_OK);
+    assert_int_equal(check_audio_read(at("promise.wav"), &samples, &frames, &rate, &e), RVC_OK);
     assert_int_equal(frames, 1000);
     free(samples);
 }
@@ -177,7 +178,7 @@ static void write_output(const char *name, const char *extension, const float *s
     convert_output out;
     rvc_error e = {0};
     if (convert_output_open(&out, at(name), &e) ||
-        convert_audio_write(out.fd, convert_format_find(extension), samples, frames, rate, &e) ||
+        check_audio_write(out.fd, convert_format_find(extension), samples, frames, rate, &e) ||
         convert_output_commit(&out, &e))
         fail_msg("%s: %s", name, e.text);
 }
@@ -222,7 +223,7 @@ static void writes_every_format_to_its_length(void **state) {
         size_t frames;
         int rate;
         rvc_error e = {0};
-        assert_int_equal(convert_audio_read(at(name), &back, &frames, &rate, &e), RVC_OK);
+        assert_int_equal(check_audio_read(at(name), &back, &frames, &rate, &e), RVC_OK);
         assert_int_equal(rate, k == 3 ? 44100 : 40000);
         assert_int_equal(frames, FRAMES);
         double snr = check_snr_db(back, samples, FRAMES);

@@ -1,4 +1,5 @@
-/* test_packed.c - packed weights on disk: they come back as they were, and whatever is not exactly that is not taken. */
+/* test_packed.c - packed weights on disk: they come back as they were, and whatever is not exactly that is
+ * not taken. */
 #include "check.h"
 
 #include <sys/stat.h>
@@ -21,37 +22,57 @@ static void write_model(uint64_t seed) {
     for (int i = 0; i < 2; i++) { /* "wide" takes the Toom-Cook form, "plain" the direct one */
         char name[32];
         snprintf(name, sizeof name, "%s.weight", i ? "plain" : "wide");
-        assert_int_equal(npz_write(z, name, NPZ_F32, 3, (int64_t[]){CHANNELS, CHANNELS, i ? 1 : 3}, w, NULL), 0);
+        assert_int_equal(npz_write(z, name, NPZ_F32, 3, (int64_t[]){CHANNELS, CHANNELS, i ? 1 : 3}, w, NULL),
+                         0);
         snprintf(name, sizeof name, "%s.bias", i ? "plain" : "wide");
         assert_int_equal(npz_write(z, name, NPZ_F32, 1, (int64_t[]){CHANNELS}, b, NULL), 0);
     }
     assert_int_equal(npz_finish(z, NULL), 0);
 }
 
-/* Runs the model; returns whether its packed weights came from disk. */
-static bool run(float *out) {
-    nn_weights *w;
-    nn_device *d;
-    nn_plan *p;
+static void run_plan(nn_plan *p, float *out) {
     nn_error e = {0};
-    assert_int_equal(nn_device_open(&d, "cpu", 1, &e), 0);
-    assert_int_equal(nn_weights_open(&w, model_path, &e), 0);
-    bool restored = nn_packed_restore(w, nn_device_layout(d));
-    nn_graph *g = nn_graph_new(w);
-    nn_tensor x = nn_conv1d(g, nn_input(g, "x", 1, FRAMES, CHANNELS), "wide", .pad = 1);
-    nn_output(g, nn_linear(g, x, "plain"), "y");
-    assert_int_equal(nn_plan_new(&p, g, d, &e), 0);
-    nn_packed_save(w, nn_device_layout(d));
     nn_plan_write(p, "x", input);
     assert_int_equal(nn_plan_run(p, &e), 0);
     nn_plan_read(p, "y", out);
+}
+
+static nn_plan *make_plan(nn_weights *w, nn_device *d) {
+    nn_plan *p;
+    nn_error e = {0};
+    nn_graph *g = nn_graph_new(w);
+    nn_tensor x = nn_conv1d(g, nn_input(g, "x", 1, FRAMES, CHANNELS), "wide", .pad = 1);
+    nn_output(g, nn_linear(g, x, "plain"), "y");
+    if (nn_plan_new(&p, g, d, &e)) fail_msg("%s", e.text);
+    return p;
+}
+
+/* Runs the model as the pipeline does, and again after its weights have rested; returns whether its packed
+ * weights came from disk. */
+static bool run(float *out) {
+    nn_weights *w;
+    nn_device *d;
+    nn_error e = {0};
+    float rested[FRAMES * CHANNELS];
+    assert_int_equal(nn_device_open(&d, "cpu", 1, &e), 0);
+    assert_int_equal(nn_weights_open(&w, model_path, &e), 0);
+    bool restored = nn_packed_restore(w, nn_device_layout(d));
+    nn_plan_free(make_plan(w, d));
+    nn_packed_save(w, nn_device_layout(d));
+    nn_plan *p = make_plan(w, d);
+    run_plan(p, out);
+    nn_weights_rest(w);
+    run_plan(p, rested);
+    assert_memory_equal(out, rested, sizeof rested);
     nn_plan_free(p);
     nn_weights_free(w);
     nn_device_close(d);
     return restored;
 }
 
-static bool there(void) { return access(packed_path, F_OK) == 0; }
+static bool there(void) {
+    return access(packed_path, F_OK) == 0;
+}
 
 static int set_up(void **s) {
     (void)s;
@@ -108,7 +129,7 @@ static void test_another_checkpoint_is_packed_anew(void **s) {
 /* Flips one byte at a time over the file's head and entries and some of its blobs, and cuts it short. */
 static void test_damage_is_never_taken(void **s) {
     (void)s;
-    assert_true(run((float[FRAMES * CHANNELS]){0}));
+    assert_true(run((float[FRAMES *CHANNELS]){0}));
     FILE *f = fopen(packed_path, "rb");
     fseek(f, 0, SEEK_END);
     size_t n = (size_t)ftell(f);
@@ -142,6 +163,32 @@ static void test_damage_is_never_taken(void **s) {
     free(whole);
 }
 
+/* After saving, every lasting blob is in the file: nothing of it is in memory twice. */
+static void test_saving_moves_the_blobs(void **s) {
+    (void)s;
+    nn_weights *w;
+    nn_device *d;
+    unlink(packed_path);
+    assert_int_equal(nn_device_open(&d, "cpu", 1, NULL) | nn_weights_open(&w, model_path, NULL), 0);
+    nn_plan_free(make_plan(w, d));
+    size_t lasting = 0, bytes = nn_weights_packed_bytes(w);
+    for (size_t i = 0; i < nn_weights_packed_count(w); i++) assert_false(nn_weights_packed_at(w, i).mapped);
+    nn_packed_save(w, nn_device_layout(d));
+    for (size_t i = 0; i < nn_weights_packed_count(w); i++) {
+        nn_packed_blob b = nn_weights_packed_at(w, i);
+        lasting += b.data != NULL;
+        if (b.data) assert_true(b.mapped);
+    }
+    assert_true(lasting >= 2);
+    nn_plan_free(make_plan(w, d)); /* takes them as restored: packs nothing */
+    assert_int_equal(nn_weights_packed_bytes(w), bytes);
+    for (size_t i = 0; i < nn_weights_packed_count(w); i++)
+        if (nn_weights_packed_at(w, i).data) assert_true(nn_weights_packed_at(w, i).mapped);
+    nn_weights_free(w);
+    nn_device_close(d);
+    nn_weights_rest(NULL);
+}
+
 static void test_can_be_turned_off(void **s) {
     (void)s;
     unlink(packed_path);
@@ -158,6 +205,7 @@ int main(void) {
         cmocka_unit_test(test_comes_back),
         cmocka_unit_test(test_another_checkpoint_is_packed_anew),
         cmocka_unit_test(test_damage_is_never_taken),
+        cmocka_unit_test(test_saving_moves_the_blobs),
         cmocka_unit_test(test_can_be_turned_off),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

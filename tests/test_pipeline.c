@@ -155,9 +155,10 @@ static void webui_lengths_are_the_references(void **state) {
         float *x = make_speech(n, 16000), *filtered = malloc(n * sizeof *filtered);
         rvc_options o = short_chunks();
         o.compat = RVC_WEBUI;
-        assert_int_equal(rvc_highpass(x, n, filtered, NULL), 0);
-        assert_int_equal(rvc_chunk_cuts(filtered, n, (rvc_chunking){1, 1, 2, 3}, 160, &cuts, &count, NULL),
-                         0);
+        rvc_buffer lent = {.at = filtered, .count = n};
+        memcpy(filtered, x, n * sizeof *x);
+        assert_int_equal(rvc_highpass(&lent, NULL), 0);
+        assert_int_equal(rvc_chunk_cuts(&lent, (rvc_chunking){1, 1, 2, 3}, 160, &cuts, &count, NULL), 0);
         assert_true(n < 48000 ? count == 0 : count >= 1);
         for (size_t i = 0; i <= count; i++) {
             size_t samples = i < count ? cuts[i] - from + 2 * pad + 160 : n + 2 * pad - from;
