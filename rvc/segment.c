@@ -183,6 +183,7 @@ nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s) {
     if (!code && s->f0) code = make_source(job, s, &b);
     if (!code && s->kept) code = generate(job, s, &b);
     job->timing.synthesis += rvc_seconds() - start;
+    rvc_job_rest(job, 0, RVC_REST_VOICE);
     buffers_free(&b);
     return code;
 }

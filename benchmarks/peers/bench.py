@@ -175,7 +175,7 @@ def race(options, work):
         if subprocess.run(command, env={**os.environ, **torch_environment()}, check=False).returncode:
             raise SystemExit("bench.py: the export failed")
     report = {"benchmark": "peers", "date": datetime.date.today().isoformat(), "machine": machine(),
-              "system": f"{platform.system()} {platform.release()}", "threads": options.threads,
+              "system": platform.system(), "threads": options.threads,
               "seconds": options.seconds, "sizes": sizes,
               "voice": os.path.splitext(os.path.basename(options.voice))[0],
               "num_warmup": options.num_warmup, "num_runs": options.num_runs, "heats": []}
