@@ -39,8 +39,12 @@ double rvc_seconds(void) {
 
 /* ---- plans ---- */
 
+/* The runner too: it reads the first layer's normalisation itself, outside any graph. */
 static nn_code plan_extractor(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
-    return nn_plan_new(out, rvc_hubert_extractor_graph(m->hubert, n), d, e);
+    rvc_hubert *h;
+    nn_code code = rvc_hubert_new(&h, m->hubert, d, e);
+    rvc_hubert_free(h);
+    return code ? code : nn_plan_new(out, rvc_hubert_extractor_graph(m->hubert, n), d, e);
 }
 
 static nn_code plan_encoder(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
