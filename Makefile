@@ -15,6 +15,8 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 AR       ?= ar
+GLSLC    ?= glslc
+SPIRV_OPT ?= spirv-opt
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -38,7 +40,7 @@ include $(BUILD)/libraries.mk
 endif
 $(BUILD)/libraries.mk: Makefile tools/packages.sh
 	mkdir -p $(@D)
-	CC='$(CC)' sh tools/packages.sh $(firstword $(CC)) headers pkg-config $(modules)
+	CC='$(CC)' sh tools/packages.sh $(firstword $(CC)) headers pkg-config $(modules) vulkan $(firstword $(GLSLC)) $(firstword $(SPIRV_OPT))
 	echo "library_cflags := $$(pkg-config --cflags $(modules))" > $@
 	echo "library_libs := $$(pkg-config --libs $(modules))" >> $@
 
@@ -70,6 +72,7 @@ isa_avx512bf16 := $(isa_avx512) -mavx512bf16
 ops          := $(shell sed -n 's/^NN_OP(\([a-z0-9_]*\)).*/\1/p' nn/ops.def)
 kernels      := $(wildcard $(ops:%=nn/cpu/%.c))
 library      := $(filter-out $(kernels),$(wildcard nn/*.c nn/cpu/*.c mel/*.c rmvpe/*.c rvc/*.c))
+include nn/vulkan/vulkan.mk
 program      := $(wildcard convert/*.c tools/*.c)
 test_mains   := $(wildcard tests/test_*.c)
 test_parts   := $(filter-out $(test_mains),$(wildcard tests/*.c))
@@ -161,7 +164,7 @@ demo: all demo-models
 
 # ---- tests -------------------------------------------------------------------------------------------------------
 $(BUILD)/test-packages: tools/packages.sh | $(BUILD)/flags
-	sh tools/packages.sh cmocka valgrind
+	sh tools/packages.sh cmocka valgrind spirv-val lavapipe validation
 	touch $@
 $(call object,$(test_mains) $(test_parts)): | $(BUILD)/test-packages
 
@@ -173,7 +176,7 @@ asan:
 asan-test: asan
 	sh tests/run $(BUILD)-asan
 
-test: test-programs asan fuzz-programs
+test: test-programs asan fuzz-programs check-shaders
 	sh tests/run $(BUILD) $(BUILD)-asan
 
 # Full-size checkpoints written by the real PyTorch. PYTHON3= names the Python that has it.
@@ -222,13 +225,15 @@ $(fuzz_targets): $(fuzz_dir)/%: $(fuzz_dir)/tests/fuzz/%.o $(fuzz_dir)/readers.a
 # ---- benchmarks --------------------------------------------------------------------------------------------------
 benchmarks: $(benchmarks)
 
+# BENCH_OPTIONS='--device vulkan --precision f16' measures the pitch and the whole way on a GPU.
+BENCH_OPTIONS ?=
 bench: all benchmarks demo-models
 	mkdir -p $(BUILD)/bench
 	$(BUILD)/benchmarks/benchmark_ops --output $(BUILD)/bench/ops.json
-	$(BUILD)/benchmarks/benchmark_rmvpe --models $(BUILD)/demo/models --output $(BUILD)/bench/rmvpe.json
+	$(BUILD)/benchmarks/benchmark_rmvpe --models $(BUILD)/demo/models --output $(BUILD)/bench/rmvpe.json $(BENCH_OPTIONS)
 	$(BUILD)/benchmarks/benchmark_retrieval --output $(BUILD)/bench/retrieval.json
 	$(BUILD)/benchmarks/benchmark_pipeline --models $(BUILD)/demo/models --voice $(voice) --batch-sizes 1,4 \
-	    --output $(BUILD)/bench/pipeline.json
+	    --output $(BUILD)/bench/pipeline.json $(BENCH_OPTIONS)
 
 # Against ONNX Runtime and PyTorch. PEERS_OPTIONS='--threads 4 --voice my.npz': see benchmarks/peers/README.md
 PEERS_OPTIONS ?=
@@ -267,5 +272,5 @@ clean:
 
 check-format:
 	sh tools/packages.sh clang-format
-	clang-format --dry-run -Werror $(wildcard nn/*.c nn/cpu/*.c mel/*.c rmvpe/*.c rvc/*.c convert/*.c tools/*.c tests/*.c \
-	    benchmarks/*.c)
+	clang-format --dry-run -Werror $(wildcard nn/*.c nn/cpu/*.c nn/vulkan/*.c mel/*.c rmvpe/*.c rvc/*.c convert/*.c \
+	    tools/*.c tests/*.c benchmarks/*.c)

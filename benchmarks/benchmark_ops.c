@@ -6,9 +6,9 @@
  * The peak is measured, not looked up: on every thread at once, a loop of independent multiply-adds that live
  * in registers. Work is counted twice. "direct" is that of the direct form, two FLOPs per weight and output:
  * what a layer is worth, comparable between programs. "done" is what the kernel really multiplies and adds,
- * which in Toom-Cook form is less (6 products for 4 outputs of 3 taps, 7 for each piece of 4 taps) and
- * padding and transforms not counted; its share of the peak says how busy the multipliers are and cannot
- * exceed 100 %, while that of the direct form can. */
+ * which in a fast form is less (Toom-Cook: 6 products for 4 outputs of 3 taps, 7 for each piece of 4 taps;
+ * Strassen: 7 for 8), padding and transforms not counted; its share of the peak says how busy the multipliers
+ * are and cannot exceed 100 %, while that of the direct form can. */
 #include "../nn/nn.h"
 #include "bench.h"
 
@@ -142,6 +142,7 @@ static const layer cases[] = {
     {CONV_TRANSPOSE1D, "generator, up 3", 1, 10000, 128, 64, 4, 2, 1, 1},
     {CONV1D, "HuBERT, conv 2", 1, 16000, 512, 512, 3, 2, 1, 1},
     {CONV1D, "HuBERT, position", 1, 250, 768, 768, 128, 1, 1, 16},
+    {LINEAR, "HuBERT, attention", 1, 250, 768, 768, 1, 1, 1, 1},
     {LINEAR, "HuBERT, FFN", 1, 250, 768, 3072, 1, 1, 1, 1},
     {LINEAR, "", 1, 250, 3072, 768, 1, 1, 1, 1},
     {CONV2D, "RMVPE, level 1", 512, 128, 16, 16, 3, 1, 1, 1},
@@ -284,7 +285,7 @@ static bool run_case(const layer *l, nn_device *device, const bench_options *o, 
     if (ok) {
         double direct = nn_plan_flops(plan) / seconds.median * 1e-9,
                done = nn_plan_flops_done(plan) / seconds.median * 1e-9;
-        const char *form = done < direct ? "Toom-Cook" : "direct";
+        const char *form = done < direct ? "fast" : "direct";
         printf("%-20s %-42s %9.3f ms (%.3f-%.3f) %8.1f %-9s %8.1f %5.1f %%\n", l->text, text,
                seconds.median * 1e3, seconds.min * 1e3, seconds.max * 1e3, direct, form, done,
                100 * done / peak);

@@ -10,7 +10,11 @@
  *
  * A batch of n is n different segments of the first length. Threads that work on segments of their own need
  * not wait for each other, so a batch is shared out over as many converters as there are threads, or segments
- * if those are fewer; each has its part of the threads, and takes the next segment when it has done one. */
+ * if those are fewer; each has its part of the threads, and takes the next segment when it has done one. On a GPU,
+ * whose weights they share, there is one for each segment, up to 16.
+ *
+ * "first" is what a user waits for once: from opening the models to the first result, on a GPU with all shaders compiled on
+ * the way, or read from the cache that an earlier run has left. */
 #include "../rvc/rvc.h"
 #include "bench.h"
 
@@ -18,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RATE = 16000, PARTS = 8, MAX_CONVERTERS = 256 };
+enum { RATE = 16000, PARTS = 8, MAX_CONVERTERS = 256, GPU_CONVERTERS = 16 };
 
 static const char *const part_names[PARTS] = {"resample",  "mel",       "rmvpe", "hubert",
                                               "retrieval", "synthesis", "other", "total"};
@@ -42,9 +46,9 @@ static rvc_status open_models(rvc_models **models, const job *j, int threads, rv
 
 typedef struct outcome {
     char device[128];
-    double load, part[PARTS]; /* medians over the runs, seconds */
+    double load, first, part[PARTS]; /* medians over the runs, seconds */
     bench_times total;
-    double peak; /* MiB */
+    double peak, device_peak; /* MiB of the program's memory; of the device's own */
     int runs;
 } outcome;
 
@@ -78,16 +82,22 @@ static bool run_length(const void *context, void *result) {
     rvc_converter *converter = NULL;
     double run[PARTS][BENCH_MAX_RUNS];
     size_t frames;
+    rvc_audio once = {0};
     float *speech = bench_speech(j->seconds, RATE, &frames);
+    const double start = bench_now();
     bool ok = speech && open_models(&models, j, j->options->threads, &error) == RVC_OK &&
               rvc_converter_new(&converter, models, &error) == RVC_OK &&
-              measure(converter, speech, frames, j->options, run, &out->runs, &error) == RVC_OK;
+              rvc_convert(converter, speech, frames, RATE, NULL, &once, &error) == RVC_OK;
+    out->first = bench_now() - start;
+    rvc_audio_free(&once);
+    ok = ok && measure(converter, speech, frames, j->options, run, &out->runs, &error) == RVC_OK;
     if (ok) {
         snprintf(out->device, sizeof out->device, "%s", rvc_converter_device(converter));
         out->load = rvc_models_load_seconds(models);
         for (int p = 0; p < PARTS; p++) out->part[p] = bench_times_of(run[p], out->runs).median;
         out->total = bench_times_of(run[PARTS - 1], out->runs);
         out->peak = bench_memory("VmHWM");
+        out->device_peak = (double)rvc_converter_device_memory(converter) / 1048576.0;
     } else {
         fprintf(stderr, "benchmark_pipeline: %s\n", speech ? error.text : "out of memory");
     }
@@ -100,17 +110,20 @@ static bool run_length(const void *context, void *result) {
 static void print_row(double seconds, const outcome *r, bench_json *json) {
     const bench_times *total = &r->total;
     printf("%6.4g s", seconds);
-    for (int p = 0; p < PARTS - 1; p++) printf(" %9.3f", r->part[p]);
-    printf("  compute %8.3f s (%.3f-%.3f)  real-time factor %.3f  peak %5.0f MiB  (load %.2f s, %d runs)\n",
-           total->median, total->min, total->max, total->median / seconds, r->peak, r->load, r->runs);
+    for (int p = 0; p < PARTS - 1; p++) printf(" %9.4f", r->part[p]);
+    printf("  compute %9.4f s (%.4f-%.4f)  real-time factor %.5f  peak %5.0f MiB", total->median, total->min, total->max,
+           total->median / seconds, r->peak);
+    if (r->device_peak > 0) printf(" + %.0f MiB of the device's", r->device_peak);
+    printf("  (load %.2f s, first %.2f s, %d runs)\n", r->load, r->first, r->runs);
     bench_json_row(
         json,
-        "{\"seconds\": %g, \"runs\": %d, \"load\": %.4f, \"peak_mib\": %.1f, \"real_time_factor\": %.5f",
-        seconds, r->runs, r->load, r->peak, total->median / seconds);
+        "{\"seconds\": %g, \"runs\": %d, \"load\": %.4f, \"first\": %.4f, \"peak_mib\": %.1f, \"device_peak_mib\": %.1f, "
+        "\"real_time_factor\": %.6f",
+        seconds, r->runs, r->load, r->first, r->peak, r->device_peak, total->median / seconds);
     for (int p = 0; p < PARTS && json->file; p++)
-        fprintf(json->file, ", \"%s\": %.5f", part_names[p], r->part[p]);
+        fprintf(json->file, ", \"%s\": %.6f", part_names[p], r->part[p]);
     if (json->file)
-        fprintf(json->file, ", \"total_min\": %.5f, \"total_max\": %.5f}", total->min, total->max);
+        fprintf(json->file, ", \"total_min\": %.6f, \"total_max\": %.6f}", total->min, total->max);
     fflush(stdout);
 }
 
@@ -198,6 +211,13 @@ static rvc_status measure_batch(batch *b, worker *workers, const bench_options *
     return status;
 }
 
+static bool is_gpu(const bench_options *o) {
+    nn_device *d = NULL;
+    const bool gpu = !bench_open_device(&d, o, NULL) && nn_device_is_gpu(d);
+    nn_device_close(d);
+    return gpu;
+}
+
 /* In a child process: one batch size. */
 static bool run_batch(const void *context, void *result) {
     const job *j = context;
@@ -209,14 +229,14 @@ static bool run_batch(const void *context, void *result) {
     batch b = {.lock = PTHREAD_MUTEX_INITIALIZER, .segments = j->segments};
     size_t frames;
     float *speech = bench_speech(j->seconds * j->segments, RATE, &frames);
-    out->converters = j->segments < threads ? j->segments : threads;
-    if (out->converters > MAX_CONVERTERS) out->converters = MAX_CONVERTERS;
-    out->threads = threads / out->converters;
     b.speech = speech;
     b.frames = frames / (size_t)j->segments;
     b.took = calloc((size_t)j->segments, sizeof *b.took);
     bool ok = speech && b.took;
     if (!ok) snprintf(error.text, sizeof error.text, "out of memory");
+    const int most = is_gpu(j->options) ? GPU_CONVERTERS : threads < MAX_CONVERTERS ? threads : MAX_CONVERTERS;
+    out->converters = j->segments < most ? j->segments : most;
+    out->threads = threads > out->converters ? threads / out->converters : 1;
     ok = ok && open_models(&models, j, out->threads, &error) == RVC_OK;
     for (int i = 0; i < out->converters && ok; i++) {
         workers[i].batch = &b;

@@ -3,9 +3,10 @@
  *   benchmark_rmvpe --seconds 5,30,60,180,300 --models DIR --output FILE.json           (--help for the rest)
  *
  * The signal is at 16 kHz already. Peak memory is that of a process which does nothing else, weights
- * included. */
+ * included. On a GPU all of it is one graph: there is a total only, from samples to pitch. */
 #include "../mel/mel.h"
 #include "../rmvpe/rmvpe.h"
+#include "../rvc/rvc.h"
 #include "bench.h"
 
 #include <stdlib.h>
@@ -22,7 +23,7 @@ typedef struct outcome {
     char device[128];
     double part[PARTS]; /* mel, network, decoding: medians, seconds */
     bench_times total;
-    double peak; /* MiB */
+    double peak, device_peak; /* MiB of the program's memory; of the device's own */
     int runs;
 } outcome;
 
@@ -32,6 +33,8 @@ typedef struct bench_state {
     nn_device *device;
     mel *mel;
     rmvpe *rmvpe;
+    rvc_models *models; /* on a GPU, instead of those above */
+    rvc_converter *converter;
     size_t n, frames;
     float *speech;        /* [n] */
     float *spectrogram;   /* [frames][128] */
@@ -39,6 +42,8 @@ typedef struct bench_state {
 } bench_state;
 
 static void drop(bench_state *s) {
+    rvc_converter_free(s->converter);
+    rvc_models_close(s->models);
     rmvpe_free(s->rmvpe);
     mel_free(s->mel);
     nn_device_close(s->device);
@@ -49,6 +54,22 @@ static void drop(bench_state *s) {
     free(s->f0);
 }
 
+static bool is_good(rvc_status status, const rvc_error *error, nn_error *e) {
+    if (status) nn_fail(e, (nn_code)status, "%s", error->text);
+    return !status;
+}
+
+static bool prepare_gpu(bench_state *s, const job *j, nn_error *e) {
+    rvc_error error = {0};
+    rvc_model_paths paths = {.rmvpe = j->weights};
+    rvc_setup setup = {.device = j->options->device,
+                       .precision = bench_precision_name(j->options->precision),
+                       .threads = j->options->threads};
+    rvc_status status = rvc_models_open(&s->models, &paths, &setup, &error);
+    if (!status) status = rvc_converter_new(&s->converter, s->models, &error);
+    return is_good(status, &error, e);
+}
+
 static bool prepare(bench_state *s, const job *j, nn_error *e) {
     s->speech = bench_speech(j->seconds, MEL_RATE, &s->n);
     s->frames = mel_frames(s->n);
@@ -57,13 +78,26 @@ static bool prepare(bench_state *s, const job *j, nn_error *e) {
     s->f0 = malloc(s->frames * sizeof(float));
     if (!s->speech || !s->spectrogram || !s->salience || !s->f0)
         return nn_fail_memory(e, "the signal") == NN_OK;
-    return nn_weights_open(&s->weights, j->weights, e) == NN_OK &&
-           bench_open_device(&s->device, j->options, e) == NN_OK && mel_new(&s->mel, e) == NN_OK &&
+    if (bench_open_device(&s->device, j->options, e)) return false;
+    if (nn_device_is_gpu(s->device)) return prepare_gpu(s, j, e);
+    return nn_weights_open(&s->weights, j->weights, e) == NN_OK && mel_new(&s->mel, e) == NN_OK &&
            rmvpe_new(&s->rmvpe, s->weights, s->device, e) == NN_OK;
+}
+
+static bool pass_gpu(bench_state *s, double *time, nn_error *e) {
+    rvc_error error = {0};
+    float *f0 = NULL;
+    size_t count;
+    time[0] = time[1] = bench_now();
+    const rvc_status status = rvc_pitch(s->converter, s->speech, s->n, MEL_RATE, &f0, &count, &error);
+    time[2] = time[3] = bench_now();
+    free(f0);
+    return is_good(status, &error, e);
 }
 
 /* One pass; time [4] at its start and after each part. */
 static bool pass(bench_state *s, double *time, nn_error *e) {
+    if (s->converter) return pass_gpu(s, time, e);
     time[0] = bench_now();
     if (mel_compute(s->mel, s->speech, s->n, 0, s->frames, s->spectrogram, e) != NN_OK) return false;
     time[1] = bench_now();
@@ -94,6 +128,7 @@ static bool run_length(const void *context, void *result) {
         for (int p = 0; p < PARTS; p++) out->part[p] = bench_times_of(part[p], out->runs).median;
         out->total = bench_times_of(total, out->runs);
         out->peak = bench_memory("VmHWM");
+        out->device_peak = s.converter ? (double)rvc_converter_device_memory(s.converter) / 1048576.0 : 0;
     } else {
         fprintf(stderr, "benchmark_rmvpe: %s\n", e.text);
     }
@@ -109,9 +144,9 @@ static void print_row(double seconds, const outcome *r, bench_json *json) {
     bench_json_row(json,
                    "{\"seconds\": %g, \"runs\": %d, \"mel\": %.5f, \"network\": %.5f, \"decode\": %.5f, "
                    "\"total\": %.5f, \"total_min\": %.5f, \"total_max\": %.5f, "
-                   "\"real_time_factor\": %.6f, \"peak_mib\": %.1f}",
+                   "\"real_time_factor\": %.6f, \"peak_mib\": %.1f, \"device_peak_mib\": %.1f}",
                    seconds, r->runs, r->part[0], r->part[1], r->part[2], r->total.median, r->total.min,
-                   r->total.max, factor, r->peak);
+                   r->total.max, factor, r->peak, r->device_peak);
 }
 
 int main(int argc, char **argv) {

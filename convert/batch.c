@@ -22,6 +22,7 @@ typedef struct batch {
     convert_progress progress;
     convert_report report;
     size_t converted, skipped, failed;
+    bool lost; // the device: no file after this one can be converted
 } batch;
 
 /* ---- before anything is done ---- */
@@ -156,6 +157,8 @@ static int prepare(batch *b) {
     }
     if (convert_report_open(&b->report, s, &e)) return complain_about_start(&e);
     b->report.device = rvc_converter_device(b->models.converter);
+    b->report.converter = b->models.converter;
+    convert_progress_device(&b->progress, b->report.device);
     b->report.precision = s->precision;
     b->report.seed = s->seed;
     b->report.load = rvc_models_load_seconds(b->models.models);
@@ -258,6 +261,7 @@ static bool take_file(batch *b, const convert_item *item) {
         result.status = "failed";
         result.error = e.text;
         b->failed++;
+        b->lost = status == RVC_ERROR_DEVICE;
         convert_complain("%s: %s", item->path, e.text);
     } else if (skip) {
         result.status = "skipped";
@@ -265,12 +269,23 @@ static bool take_file(batch *b, const convert_item *item) {
         convert_progress_skip(&b->progress, item);
     } else {
         b->converted++;
-        convert_progress_done(&b->progress, item, result.audio_seconds, result.total);
+        convert_progress_done(&b->progress, item, result.audio_seconds, result.total, result.timing.repeated);
     }
     if (b->journal && !skip && convert_path_is_folder(b->settings.output))
         convert_journal_add(b->journal, item, status == RVC_OK);
     convert_report_add(&b->report, item, &result);
-    return true;
+    return !b->lost;
+}
+
+/* Every file after the one that lost the device would fail the same way: none is tried, and the journal, which has that
+ * one as failed, is what --resume goes on from. */
+static int lost(const batch *b) {
+    size_t left = b->queue.count - b->converted - b->skipped - (b->failed - b->queue.failed);
+    if (left > 0)
+        convert_complain("stopped, for the device is lost: %zu of %zu files are not converted. The same command with --resume%s "
+                         "goes on from here; --device cpu needs no GPU",
+                         left + 1, b->queue.count, b->settings.overwrite ? " instead of --overwrite" : "");
+    return CONVERT_SOME_FAILED;
 }
 
 static int interrupted(const batch *b) {
@@ -296,6 +311,7 @@ static int run(batch *b) {
     convert_live_line(false);
     if (b->settings.timing) convert_report_table(&b->report);
     if (convert_report_close(&b->report, &e)) b->failed++, convert_complain("%s", e.text);
+    if (b->lost) return lost(b);
     if (at < b->queue.count) return interrupted(b);
     return b->failed ? CONVERT_SOME_FAILED : CONVERT_DONE;
 }

@@ -189,9 +189,11 @@ void convert_progress_begin(convert_progress *p, const convert_queue *q, bool qu
 void convert_progress_file(convert_progress *p, const convert_item *item);
 void convert_progress_skip(convert_progress *p, const convert_item *item);
 int convert_progress_tick(void *progress, double fraction); /* an rvc_progress */
+/* repeated: chunks that were made again in f32 */
 void convert_progress_done(convert_progress *p, const convert_item *item, double audio_seconds,
-                           double seconds);
+                           double seconds, int repeated);
 void convert_progress_note(const convert_progress *p, const char *what); /* "loading the models" */
+void convert_progress_device(const convert_progress *p, const char *device); /* which was taken, on stdout */
 
 /* ---- report.c ---- */
 
@@ -205,6 +207,7 @@ typedef struct convert_result {
 typedef struct convert_report {
     FILE *json; /* or NULL */
     const char *json_path, *device, *precision;
+    const rvc_converter *converter;
     uint64_t seed;
     double load, warm_up;
     size_t files;

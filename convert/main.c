@@ -10,11 +10,18 @@
 #include "../nn/nn.h"
 #include "../tools/tools.h"
 
+static void print_device(void *user, const char *line) {
+    (void)user;
+    puts(line);
+}
+
 /* Lists what --device may name. */
 static int devices_main(int argc, char **argv) {
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        puts("rvc devices - what --device may name: its instruction set, threads and memory.\n"
-             "RVC_CPU=baseline|avx2|avx512 chooses the instruction set.");
+        puts("rvc devices - what --device may name, a line each, and which of them auto takes.\n"
+             "cpu: instruction set, threads, memory; RVC_CPU=baseline|avx2|avx512 chooses the instruction set.\n"
+             "vulkan:N, or a part of its name: a device with a Vulkan driver, its memory and precisions.\n"
+             "RVC_DEVICE=NAME in the environment is what auto takes.");
         return CONVERT_DONE;
     }
     if (argc > 1) {
@@ -22,17 +29,10 @@ static int devices_main(int argc, char **argv) {
         return CONVERT_WRONG_USAGE;
     }
     (void)argv;
-    nn_device *device = NULL;
     nn_error e = {0};
-    if (nn_device_open(&device, "cpu", 0, &e)) {
-        convert_complain("%s", e.text);
-        return CONVERT_SOME_FAILED;
-    }
-    double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    printf("%s, %.1f GiB of memory\n", nn_device_name(device), memory / 1073741824.0);
-    puts("auto (takes cpu)");
-    nn_device_close(device);
-    return CONVERT_DONE;
+    if (!nn_device_list(print_device, NULL, &e)) return CONVERT_DONE;
+    convert_complain("%s", e.text);
+    return CONVERT_SOME_FAILED;
 }
 
 typedef struct subcommand {

@@ -22,6 +22,13 @@ void convert_progress_note(const convert_progress *p, const char *what) {
     convert_live_line(true);
 }
 
+void convert_progress_device(const convert_progress *p, const char *device) {
+    if (p->quiet) return;
+    convert_live_line(false);
+    printf("on %s\n", device);
+    fflush(stdout);
+}
+
 void convert_progress_file(convert_progress *p, const convert_item *item) {
     p->index++;
     p->name = convert_path_name(item->path);
@@ -77,7 +84,7 @@ int convert_progress_tick(void *progress, double fraction) {
 }
 
 void convert_progress_done(convert_progress *p, const convert_item *item, double audio_seconds,
-                           double seconds) {
+                           double seconds, int repeated) {
     if (p->quiet) return;
     char input[4096], output[4096];
     convert_printable(input, sizeof input, item->path);
@@ -85,5 +92,7 @@ void convert_progress_done(convert_progress *p, const convert_item *item, double
     convert_live_line(false);
     printf("[%zu/%zu] %s -> %s  %.2f s in %.2f s (%.2fx real time)\n", p->index, p->count, input, output,
            audio_seconds, seconds, seconds > 0 ? audio_seconds / seconds : 0);
+    if (repeated > 0)
+        printf("    %d chunk%s beyond what f16 can hold, made again in f32\n", repeated, repeated == 1 ? " was" : "s were");
     fflush(stdout);
 }

@@ -105,6 +105,8 @@ static bool write_line(const convert_report *r, const convert_item *item, const 
     fine = fine && cJSON_AddNumberToObject(object, "real_time_factor", factor) &&
            cJSON_AddNumberToObject(object, "peak_memory_bytes", peak_memory_bytes()) &&
            cJSON_AddStringToObject(object, "device", r->device) &&
+           cJSON_AddNumberToObject(object, "device_memory_bytes", (double)rvc_converter_device_memory(r->converter)) &&
+           cJSON_AddNumberToObject(object, "chunks_repeated_in_f32", result->timing.repeated) &&
            cJSON_AddRawToObject(object, "seed", seed) &&
            cJSON_AddStringToObject(object, "precision", r->precision);
     char *line = fine ? cJSON_PrintUnformatted(object) : NULL;
@@ -138,8 +140,11 @@ void convert_report_table(const convert_report *r) {
                sum->total > 0 ? 100 * seconds / sum->total : 0,
                sum->audio_seconds > 0 ? seconds / sum->audio_seconds : 0);
     }
-    printf("%zu file%s, %.2f s of audio on %s; peak memory %.0f MiB\n", r->files, r->files == 1 ? "" : "s",
+    const double own = (double)rvc_converter_device_memory(r->converter);
+    printf("%zu file%s, %.2f s of audio on %s; peak memory %.0f MiB", r->files, r->files == 1 ? "" : "s",
            sum->audio_seconds, r->device, peak_memory_bytes() / 1048576.0);
+    if (own > 0) printf(", and %.0f MiB of the device's", own / 1048576.0);
+    putchar('\n');
     fflush(stdout);
 }
 

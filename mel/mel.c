@@ -178,3 +178,27 @@ nn_code mel_compute(const mel *m, const float *x, size_t n, size_t first, size_t
     buffers_free(&b);
     return NN_OK;
 }
+
+nn_code mel_weights(nn_weights **out, nn_error *e) {
+    *out = NULL;
+    mel *m = calloc(1, sizeof *m);
+    float *bank = calloc((size_t)MEL_BANDS * BINS, sizeof *bank);
+    nn_weights *w = NULL;
+    nn_code code = m && bank ? nn_weights_new(&w, "mel", e) : nn_fail_memory(e, "the mel filter bank");
+    if (!code) {
+        fill_window(m->window);
+        fill_bands(m);
+        for (int b = 0; b < MEL_BANDS; b++)
+            for (int k = 0; k < m->bands[b].count; k++)
+                bank[b * BINS + m->bands[b].first + k] = (float)m->bands[b].weight[k];
+        code = nn_weights_add(w, "mel.window", 1, (int64_t[]){MEL_WINDOW}, m->window, e);
+    }
+    if (!code) code = nn_weights_add(w, "mel.bank", 2, (int64_t[]){MEL_BANDS, BINS}, bank, e);
+    free(bank);
+    free(m);
+    if (code)
+        nn_weights_free(w);
+    else
+        *out = w;
+    return code;
+}

@@ -9,7 +9,7 @@
 #define MEL_MEL_H
 
 #include <stddef.h>
-#include "../nn/error.h"
+#include "../nn/weights.h"
 
 enum { MEL_BANDS = 128, MEL_HOP = 160, MEL_WINDOW = 1024, MEL_RATE = 16000 };
 
@@ -23,5 +23,8 @@ size_t mel_frames(size_t n);                        /* n/160 + 1 frames for n sa
 /* Frames first .. first+count-1 of the spectrogram of x [n] (16 kHz) into out [count][MEL_BANDS]. Any n >= 1: where
  * the signal is shorter than the padding the reflection repeats. Thread-safe on one mel. */
 nn_code mel_compute(const mel *m, const float *x, size_t n, size_t first, size_t count, float *out, nn_error *e);
+
+/* The window and the filter bank as tensors "mel.window" [1024] and "mel.bank" [128][513], for nn_spectrogram. */
+nn_code mel_weights(nn_weights **out, nn_error *e);
 
 #endif

@@ -4,12 +4,13 @@
  *   conv -> batch norm        one conv with other weights
  *   map(leaky) -> conv        one conv that applies the leaky ReLU as it reads
  *
- * A map takes over its producer when it is the only reader: the merged node stands where the map stood, so all operands
- * have been computed by then. */
+ * A map takes over its producer when it is the only reader: the merged node stands where the map stood, so
+ * all operands have been computed by then. */
 #include "plan.h"
 
 static bool takes_steps(const nn_node *n) {
-    return n->op == NN_OP_conv || n->op == NN_OP_map || n->op == NN_OP_layer_norm || n->op == NN_OP_group_norm;
+    return n->op == NN_OP_conv || n->op == NN_OP_map || n->op == NN_OP_layer_norm ||
+           n->op == NN_OP_group_norm;
 }
 
 static bool same_shape(const nn_node *a, const nn_node *b) {
@@ -18,7 +19,9 @@ static bool same_shape(const nn_node *a, const nn_node *b) {
 
 static bool absorbable(const nn_node *producer, const nn_node *map) {
     return takes_steps(producer) && producer->uses == 1 && !producer->output && same_shape(producer, map) &&
-           producer->n_steps + map->n_steps <= NN_MAX_STEPS && producer->n_in + map->n_in - 1 <= NN_MAX_IN;
+           producer->branch == map->branch && producer->weights == map->weights &&
+           producer->wide == map->wide && producer->n_steps + map->n_steps <= NN_MAX_STEPS &&
+           producer->n_in + map->n_in - 1 <= NN_MAX_IN;
 }
 
 /* Sets uses of every node that an output depends on; all others are dead. */
@@ -79,7 +82,8 @@ static bool read_by_convs_only(const nn_graph *g, const nn_node *map) {
         const nn_node *n = g->node[i];
         if (n->dead) continue;
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k] == map && (k > 0 || n->op != NN_OP_conv || n->u.conv.pre.kind != NN_STEP_COUNT)) return false;
+            if (n->in[k] == map && (k > 0 || n->op != NN_OP_conv || n->u.conv.pre.kind != NN_STEP_COUNT))
+                return false;
     }
     return true;
 }

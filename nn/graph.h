@@ -63,6 +63,9 @@ typedef struct nn_node {
     const char *output;   /* name it is read under, or NULL */
     nn_shape shape;
     bool is_index;        /* int32 instead of float32 */
+    bool wide;            /* float32 also on a device that computes with float16 */
+    int branch;           /* 1: independent of branch 0 until that reads it; see nn_branch */
+    nn_weights *weights;  /* that its layer's tensors come from */
     int n_in;
     struct nn_node *in[NN_MAX_IN];   /* in[0] is what the op works on; steps' operands follow the op's own inputs */
     int n_steps;
@@ -72,7 +75,12 @@ typedef struct nn_node {
         struct { int heads, window; bool relative; } attention;
         struct { int groups; } group_norm;
         struct { int hidden; } gru;
-        struct { int from; } slice;
+        struct { int from, row; } slice;
+        struct { int samples, lead, frames; } spectrogram;
+        struct { float threshold; } pitch_decode;
+        struct { uint32_t stream; int row; } normal;
+        struct { int upp, rate, row; } source;
+        struct { const nn_vectors *vectors; } retrieve;
     } u;
 
     /* written by the planner */
@@ -87,9 +95,10 @@ typedef struct nn_node {
 } nn_node;
 
 struct nn_graph {
-    nn_weights *weights;
+    nn_weights *weights;       /* of layers to come */
     nn_error error;
     bool exact;
+    int branch;
     nn_node **node;
     int count, capacity;
     struct nn_arena *arena;    /* nodes and names */

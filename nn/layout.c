@@ -1,17 +1,21 @@
 /* layout.c - where every value lies in the slab.
  *
- * A value lives from the node that makes it to its last reader. Values that never live at the same time may share
- * bytes; a node that only works element by element writes over an operand that dies with it. Blocks are placed largest
- * first at the lowest offset that is free during their whole life. */
+ * A value lives from the node that makes it to its last reader. Values that never live at the same time may
+ * share bytes; a node that only works element by element writes over an operand that dies with it. Blocks are
+ * placed largest first at the lowest offset that is free during their whole life.
+ *
+ * Branch 1 may run beside branch 0 until the first node of branch 0 that reads from it, the join. So what
+ * branch 0 has before the join shares nothing with branch 1, wherever in the list the two stand. */
 #include "plan.h"
 
 #include <stdlib.h>
 
-enum { ALIGN = 64, TAIL = 256 };     /* kernels may read a vector or two beyond a value's end */
+enum { ALIGN = 64, TAIL = 256 }; /* kernels may read a vector or two beyond a value's end */
 
 typedef struct block {
     size_t bytes, offset;
-    int from, to;                    /* positions in plan->node, inclusive */
+    int from, to; /* positions in plan->node, inclusive */
+    int branch;
 } block;
 
 static bool same_size(const nn_node *a, const nn_node *b) {
@@ -22,13 +26,14 @@ static bool same_size(const nn_node *a, const nn_node *b) {
 static int reusable(const nn_plan *p, const nn_node *n, int position, const int *last, const int *slot) {
     (void)p;
     if (n->op != NN_OP_map && !n->n_steps) return -1;
-    int own = n->op == NN_OP_map ? 0 : n->n_in;     /* inputs before `own` are read out of step with the output */
+    int own = n->op == NN_OP_map ? 0 : n->n_in; /* inputs before `own` are read out of step with the output */
     if (n->op != NN_OP_map)
         for (int s = 0; s < n->n_steps; s++)
             if (n->steps[s].operand >= 0 && n->steps[s].operand < own) own = n->steps[s].operand;
     for (int k = own; k < n->n_in; k++) {
         const nn_node *t = n->in[k];
-        if (t->output || t->is_index || last[t->index] != position || !same_size(t, n)) continue;
+        if (t->output || t->is_index || t->wide != n->wide || last[t->index] != position || !same_size(t, n))
+            continue;
         bool read_elsewhere = false;
         for (int j = 0; j < own; j++) read_elsewhere |= slot[n->in[j]->index] == slot[t->index];
         if (!read_elsewhere) return k;
@@ -47,8 +52,21 @@ static int by_offset(const void *a, const void *b) {
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
+static bool at_once(const block *a, const block *b, int join) {
+    if (a->branch != b->branch && (a->branch ? b : a)->from < join) return true;
+    return a->from <= b->to && b->from <= a->to;
+}
+
+/* The position of the first node of branch 0 that reads from branch 1; p->count: there is none. */
+static int find_join(const nn_plan *p) {
+    for (int i = 0; i < p->count; i++)
+        for (int k = 0; !p->node[i]->branch && k < p->node[i]->n_in; k++)
+            if (p->node[i]->in[k]->branch) return i;
+    return p->count;
+}
+
 /* Places blocks [n]; `order` and `busy` are room for n pointers. Returns the slab's size. */
-static size_t place(block *blocks, int n, block **order, block **busy) {
+static size_t place(block *blocks, int n, int join, block **order, block **busy) {
     size_t total = 0;
     for (int i = 0; i < n; i++) order[i] = &blocks[i];
     qsort(order, (size_t)n, sizeof *order, by_size);
@@ -56,7 +74,7 @@ static size_t place(block *blocks, int n, block **order, block **busy) {
         block *b = order[i];
         int m = 0;
         for (int j = 0; j < i; j++)
-            if (order[j]->from <= b->to && b->from <= order[j]->to) busy[m++] = order[j];
+            if (at_once(order[j], b, join)) busy[m++] = order[j];
         qsort(busy, (size_t)m, sizeof *busy, by_offset);
         size_t at = 0;
         for (int j = 0; j < m && busy[j]->offset < at + b->bytes; j++)
@@ -65,6 +83,10 @@ static size_t place(block *blocks, int n, block **order, block **busy) {
         if (at + b->bytes > total) total = at + b->bytes;
     }
     return total;
+}
+
+static size_t value_bytes(const nn_plan *p, const nn_node *n) {
+    return n->wide || n->is_index || !p->device->value_bytes ? sizeof(float) : p->device->value_bytes;
 }
 
 nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
@@ -92,16 +114,18 @@ nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
             block *b = &blocks[slot[m->index]];
             if (b->to < last[m->index]) b->to = last[m->index];
         } else {
-            size_t bytes = (nn_elements(m->shape) * sizeof(float) + TAIL + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+            size_t bytes =
+                (nn_elements(m->shape) * value_bytes(p, m) + TAIL + ALIGN - 1) & ~(size_t)(ALIGN - 1);
             slot[m->index] = used;
-            blocks[used++] = (block){bytes, 0, m->op == NN_OP_input ? -1 : i, last[m->index]};
+            blocks[used++] = (block){bytes, 0, m->op == NN_OP_input ? -1 : i, last[m->index], m->branch};
         }
     }
     int values = used;
-    for (int i = 0; i < p->count; i++)      /* workspaces follow, in node order */
+    for (int i = 0; i < p->count; i++) /* workspaces follow, in node order */
         if (p->node[i]->workspace)
-            blocks[used++] = (block){(p->node[i]->workspace + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0, i, i};
-    p->slab_bytes = place(blocks, used, order, order + 2 * n + 1);
+            blocks[used++] = (block){(p->node[i]->workspace + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0, i, i,
+                                     p->node[i]->branch};
+    p->slab_bytes = place(blocks, used, find_join(p), order, order + 2 * n + 1);
     for (int i = 0; i < p->count; i++) {
         nn_node *m = p->node[i];
         m->offset = blocks[slot[m->index]].offset;

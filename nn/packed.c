@@ -26,7 +26,7 @@
 #pragma GCC diagnostic pop
 
 /* Raise VERSION whenever a kernel's layout changes. */
-enum { VERSION = 1, PAGE = 4096, KEY = 488, MOST_ENTRIES = 100000 };
+enum { VERSION = 2, PAGE = 4096, KEY = 488, MOST_ENTRIES = 100000 };
 
 typedef struct head {
     char magic[8], layout[24];

@@ -7,35 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool nn_precision_parse(const char *text, nn_precision *out) {
-    static const char *const names[] = {[NN_F32] = "f32", [NN_F16] = "f16", [NN_BF16] = "bf16"};
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(text, names[i])) {
-            *out = (nn_precision)i;
-            return true;
-        }
-    return false;
-}
-
-nn_code nn_device_open(nn_device **out, const char *name, int threads, nn_error *e) {
-    return nn_device_open_precise(out, name, NN_F32, threads, e);
-}
-
-nn_code nn_device_open_precise(nn_device **out, const char *name, nn_precision precision, int threads, nn_error *e) {
-    *out = NULL;
-    if (!strcmp(name, "cpu") || !strcmp(name, "auto")) return nn_cpu_open(out, precision, threads, e);
-    return nn_fail(e, NN_ERROR_DEVICE, "there is no device \"%s\" in this build; `rvc devices` lists them (auto, cpu)", name);
-}
-
-void nn_device_close(nn_device *d) {
-    if (d) d->backend->close(d);
-}
-
-const char *nn_device_name(const nn_device *d) { return d->name; }
-const char *nn_device_layout(const nn_device *d) { return d->layout; }
-int nn_device_threads(const nn_device *d) { return d->threads; }
-
-nn_code nn_plan_new(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e) {
+/* g, fused, with its weights packed, in a plan that has no places for its values yet. */
+static nn_code begin(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e) {
     *out = NULL;
     if (!g) return nn_fail_memory(e, "a graph");
     nn_code code = g->error.code;
@@ -57,14 +30,29 @@ nn_code nn_plan_new(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e) {
     for (int i = 0; i < g->count; i++)
         if (!g->node[i]->dead) p->node[p->count++] = g->node[i];
     code = d->backend->prepare(p, e);
-    if (!code) code = nn_plan_layout(p, e);
-    if (!code) code = d->backend->reserve(p, e);
-    if (code) {
+    if (code)
         nn_plan_free(p);
-        return code;
+    else
+        *out = p;
+    return code;
+}
+
+nn_code nn_plan_new(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e) {
+    nn_code code = begin(out, g, d, e);
+    if (!code) code = nn_plan_layout(*out, e);
+    if (!code) code = d->backend->reserve(*out, e);
+    if (code) {
+        nn_plan_free(*out);
+        *out = NULL;
     }
-    *out = p;
-    return NN_OK;
+    return code;
+}
+
+nn_code nn_graph_pack(nn_graph *g, nn_device *d, nn_error *e) {
+    nn_plan *p = NULL;
+    const nn_code code = begin(&p, g, d, e);
+    nn_plan_free(p);
+    return code;
 }
 
 void nn_plan_free(nn_plan *p) {

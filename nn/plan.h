@@ -25,6 +25,7 @@ struct nn_device {
     const nn_backend *backend;
     char name[96];
     const char *layout;       /* of packed weights */
+    size_t value_bytes;       /* of a value in the slab that is neither wide nor an index; 0: those of a float */
     int threads;
 };
 

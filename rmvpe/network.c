@@ -73,14 +73,11 @@ int rmvpe_receptive_frames(const nn_weights *w) {
     return reach;
 }
 
-nn_graph *rmvpe_graph(nn_weights *w, int frames) {
-    nn_graph *g = nn_graph_new(w);
-    if (!g) return NULL;
-    nn_graph_exact(g); /* a tenth of a cent is heard as another phase a second later */
+nn_tensor rmvpe_network(nn_graph *g, nn_weights *w, nn_tensor x) {
     nn_tensor kept[MAX_LEVELS];
     int n = levels(w), deep = nn_count(w, "unet.intermediate.layers");
 
-    nn_tensor x = nn_input(g, "mel", frames, MEL_WIDTH, 1);
+    nn_graph_use(g, w, true); /* a tenth of a cent is heard as another phase a second later */
     x = nn_batch_norm(g, x, "unet.encoder.bn");
     for (int i = 0; i < n; i++) {
         kept[i] = blocks(g, w, x, nn_name(g, "unet.encoder.layers.%d.conv", i));
@@ -95,7 +92,13 @@ nn_graph *rmvpe_graph(nn_weights *w, int frames) {
     }
     x = nn_planar(g, nn_conv2d(g, x, "cnn"));
     x = nn_bigru(g, x, "fc.0.gru");
-    x = nn_sigmoid(g, nn_linear(g, x, "fc.1"));
-    nn_output(g, x, "salience");
+    return nn_sigmoid(g, nn_linear(g, x, "fc.1"));
+}
+
+nn_graph *rmvpe_graph(nn_weights *w, int frames) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    nn_graph_use(g, w, true);
+    nn_output(g, rmvpe_network(g, w, nn_input(g, "mel", frames, MEL_WIDTH, 1)), "salience");
     return g;
 }

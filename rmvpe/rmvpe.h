@@ -14,6 +14,10 @@ enum { RMVPE_CLASSES = 360 };
 /* The graph for `frames` mel frames (a multiple of 2^levels): input "mel" [1 image: h = frames, w = 128, c = 1], output
  * "salience" [1][frames][360]. Levels, blocks and channels are read off the weights. */
 nn_graph *rmvpe_graph(nn_weights *w, int frames);
+
+/* The same as a part of another graph, which is exact (nn_graph_use) already: mel [frames][128][1] -> salience
+ * [1][frames][360]. */
+nn_tensor rmvpe_network(nn_graph *g, nn_weights *w, nn_tensor mel);
 int rmvpe_frame_multiple(const nn_weights *w);      /* 2^levels: 32 for the published network */
 int rmvpe_receptive_frames(const nn_weights *w);    /* frames to each side that the U-Net sees (not the GRU) */
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "signal.h"
+#include "whole.h"
 
 /* Plans kept: what they work in is the device's and shared, so a plan is small. Signals of more samples are
  * long. */
@@ -20,9 +21,10 @@ static nn_code build_prior(void *context, const int64_t key[2], nn_plan **out, n
 
 static nn_code set_up(rvc_converter *c, nn_error *e) {
     const rvc_models *m = c->models;
-    nn_code code = nn_device_open_precise(&c->device, "cpu", m->precision, m->threads, e);
+    nn_code code = rvc_models_device(m, m->threads, &c->device, e);
     if (!code && m->rmvpe) code = mel_new(&c->mel, e);
     if (!code && m->rmvpe) code = rmvpe_new(&c->rmvpe, m->rmvpe, c->device, e);
+    if (!code && nn_device_is_gpu(c->device)) code = rvc_whole_new(&c->whole, m, c->device, e);
     if (code || !m->voice) return code;
     c->prior = nn_plan_cache_new(PLANS, build_prior, c);
     if (!c->prior) return nn_fail_memory(e, "the converter");
@@ -49,6 +51,7 @@ void rvc_converter_free(rvc_converter *converter) {
     rvc_hubert_free(converter->hubert);
     nn_plan_cache_free(converter->prior);
     rvc_generator_free(converter->generator);
+    rvc_whole_free(converter->whole);
     rmvpe_free(converter->rmvpe);
     mel_free(converter->mel);
     nn_device_close(converter->device);
@@ -57,6 +60,10 @@ void rvc_converter_free(rvc_converter *converter) {
 
 const char *rvc_converter_device(const rvc_converter *converter) {
     return nn_device_name(converter->device);
+}
+
+size_t rvc_converter_device_memory(const rvc_converter *converter) {
+    return nn_device_memory(converter->device);
 }
 
 rvc_options rvc_default_options(void) {

@@ -10,13 +10,15 @@
  * solves for. Hence SciPy's own numbers below, printed with 17 digits, and its order of operations.
  *
  * The first pass in double over a long recording would be twice its size, so it is not kept: only the
- * filter's state at the start of every block is, and the pass back makes each block anew from there. Same
- * operations on the same numbers, so the same bits. */
+ * filter's state at the start of every block is, and the pass back makes each block anew from there; only the
+ * last is still at hand, which is all there is of a minute. Same operations on the same numbers, so the
+ * same bits. */
 #include "signal.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
-enum { ORDER = 5, EDGE = 3 * (ORDER + 1), BLOCK = 1 << 14 };
+enum { ORDER = 5, EDGE = 3 * (ORDER + 1), BLOCK = 1 << 20 };
 
 /* b, a = scipy.signal.butter(5, 48, btype="high", fs=16000) */
 static const double B[ORDER + 1] = {0.96996064518384473, -4.8498032259192234, 9.6996064518384468,
@@ -60,7 +62,8 @@ static void load(rvc_buffer *x, size_t from, size_t n, double *v) {
 }
 
 /* The way back: block after block from the end, each filtered forward once more from the state it began in
- * (start), and then backward; tail [edge] is the extension, already filtered forward. */
+ * (start), which v holds of the last, and then backward; tail [edge] is the extension, already filtered
+ * forward. */
 static void go_back(rvc_buffer *x, const filter *start, double *tail, size_t edge, double *v) {
     filter back = filter_start(0);
     if (edge) {
@@ -69,10 +72,13 @@ static void go_back(rvc_buffer *x, const filter *start, double *tail, size_t edg
     }
     for (size_t b = (x->count + BLOCK - 1) / BLOCK; b-- > 0;) {
         const size_t from = b * BLOCK, n = x->count - from < BLOCK ? x->count - from : BLOCK;
+        const bool last = from + n == x->count;
         filter forward = start[b];
-        load(x, from, n, v);
-        filter_pass(&forward, v, n, 1);
-        if (!edge && from + n == x->count) back = filter_start(v[n - 1]);
+        if (!last) {
+            load(x, from, n, v);
+            filter_pass(&forward, v, n, 1);
+        }
+        if (!edge && last) back = filter_start(v[n - 1]);
         filter_pass(&back, v + n - 1, n, -1);
         float *y = rvc_buffer_view(x, from, n);
         for (size_t i = 0; i < n; i++) y[i] = (float)v[i];
@@ -83,7 +89,7 @@ nn_code rvc_highpass(rvc_buffer *x, nn_error *e) {
     const size_t n = x->count, blocks = (n + BLOCK - 1) / BLOCK;
     if (n == 0) return NN_OK;
     const size_t edge = n - 1 < EDGE ? n - 1 : EDGE;
-    double head[EDGE], tail[EDGE], *v = malloc(BLOCK * sizeof *v);
+    double head[EDGE], tail[EDGE], *v = malloc((n < BLOCK ? n : BLOCK) * sizeof *v);
     filter *start = malloc(blocks * sizeof *start);
     if (!v || !start) {
         free(v);

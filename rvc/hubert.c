@@ -32,7 +32,8 @@ int rvc_hubert_width(const nn_weights *w, int version) {
 }
 
 static nn_tensor extractor_layer(nn_graph *g, nn_tensor x, int i) {
-    return nn_conv1d(g, x, nn_name(g, "feature_extractor.conv_layers.%d.0", i), .stride = strides[i], .no_bias = true);
+    return nn_conv1d(g, x, nn_name(g, "feature_extractor.conv_layers.%d.0", i), .stride = strides[i],
+                     .no_bias = true);
 }
 
 static nn_tensor other_layers(nn_graph *g, nn_tensor x) {
@@ -63,27 +64,37 @@ static nn_tensor layer(nn_graph *g, nn_tensor x, const char *name) {
     return nn_layer_norm(g, nn_add(g, x, y), nn_name(g, "%s.final_layer_norm", name));
 }
 
-static void encoder(nn_graph *g, nn_tensor x, int layers, unsigned outputs) {
+/* The last of the outputs asked for. */
+static nn_tensor encoder(nn_graph *g, nn_tensor x, int layers, unsigned outputs) {
     if (layers < 1) layers = 1; /* so that the lack of the first is reported */
     int v1_layer = layers < V1_LAYER ? layers : V1_LAYER;
     int needed = outputs & RVC_HUBERT_V2 ? layers : outputs & RVC_HUBERT_V1 ? v1_layer : 0;
 
     x = nn_linear(g, nn_layer_norm(g, x, "layer_norm"), "post_extract_proj");
     x = nn_layer_norm(g, positions(g, x), "encoder.layer_norm");
+    nn_tensor last = x;
     if (outputs & RVC_HUBERT_L0) nn_output(g, x, "l0");
     for (int i = 0; i < needed; i++) {
         x = layer(g, x, nn_name(g, "encoder.layers.%d", i));
-        if (i + 1 == v1_layer && outputs & RVC_HUBERT_V1) nn_output(g, nn_linear(g, x, "final_proj"), "v1");
+        last = x;
+        if (i + 1 == v1_layer && outputs & RVC_HUBERT_V1)
+            nn_output(g, last = nn_linear(g, x, "final_proj"), "v1");
     }
     if (outputs & RVC_HUBERT_V2) nn_output(g, x, "v2");
+    return last;
+}
+
+nn_tensor rvc_hubert_network(nn_graph *g, nn_weights *w, nn_tensor audio, unsigned outputs) {
+    nn_graph_use(g, w, false);
+    nn_tensor x = extractor_layer(g, audio, 0);
+    x = nn_gelu(g, nn_group_norm(g, x, "feature_extractor.conv_layers.0.2", nn_shape_of(x).c));
+    return encoder(g, other_layers(g, x), nn_count(w, "encoder.layers"), outputs);
 }
 
 nn_graph *rvc_hubert_graph(nn_weights *w, int n, unsigned outputs) {
     nn_graph *g = nn_graph_new(w);
     if (!g) return NULL;
-    nn_tensor x = extractor_layer(g, nn_input(g, "audio", 1, n, 1), 0);
-    x = nn_gelu(g, nn_group_norm(g, x, "feature_extractor.conv_layers.0.2", nn_shape_of(x).c));
-    encoder(g, other_layers(g, x), nn_count(w, "encoder.layers"), outputs);
+    rvc_hubert_network(g, w, nn_input(g, "audio", 1, n, 1), outputs);
     return g;
 }
 

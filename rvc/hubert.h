@@ -18,6 +18,9 @@ enum {
  * have some) gives its last layer as "v2", and the smaller of 9 and its last as the layer behind "v1". */
 nn_graph *rvc_hubert_graph(nn_weights *w, int n, unsigned outputs);
 
+/* The same as a part of another graph: audio [1][n][1] -> the last of the outputs. */
+nn_tensor rvc_hubert_network(nn_graph *g, nn_weights *w, nn_tensor audio, unsigned outputs);
+
 /* The same in two parts. The extractor takes "audio", and the first convolution's normalisation as rows "scale" and
  * "shift" [1][1][512]; output "features" [1][frames][512]. The encoder takes "features". */
 nn_graph *rvc_hubert_extractor_graph(nn_weights *w, int n);

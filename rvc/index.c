@@ -343,3 +343,7 @@ int rvc_index_lists(const rvc_index *x) {
 int rvc_index_nprobe(const rvc_index *x) {
     return x->nprobe;
 }
+
+nn_vectors rvc_index_data(const rvc_index *x) {
+    return (nn_vectors){"index", x->width, x->lists, x->nprobe, x->centroids, x->list};
+}

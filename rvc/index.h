@@ -8,14 +8,14 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include "../nn/error.h"
+#include "../nn/nn.h"
 
 enum { RVC_RETRIEVAL_K = 8 };
 
 typedef struct rvc_index rvc_index;        /* immutable; shared by threads */
 
 /* A float of a vector in the file, where it may lie at any address; reads as a float. */
-typedef float rvc_index_float __attribute__((aligned(1)));
+typedef nn_loose_float rvc_index_float;
 
 nn_code rvc_index_open(rvc_index **out, const char *path, nn_error *e);
 void rvc_index_close(rvc_index *x);                  /* NULL is fine */
@@ -37,6 +37,9 @@ int rvc_index_nprobe(const rvc_index *x);
  * 1 <= k <= 1024. Thread-safe; threads is how many it may start (1: none). */
 nn_code rvc_index_search(const rvc_index *x, const float *q, size_t n, int k, float *scores, int64_t *ids,
                          const rvc_index_float **vectors, int threads, nn_error *e);
+
+/* The same vectors for nn_retrieve, as long as the index; a graph takes at most 8 probes. */
+nn_vectors rvc_index_data(const rvc_index *x);
 
 /* Blends each row of features [n][width] with what the index holds near it, in place:
  * f = rate * sum_j w_j v_j + (1 - rate) * f, w_j = score_j^-2 normalised; an exact hit gives that vector, an id -1 weighs 0, a

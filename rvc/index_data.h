@@ -7,13 +7,8 @@
 
 #include "index.h"
 
-typedef int64_t rvc_index_id __attribute__((aligned(1))); /* as it lies in the file */
-
-typedef struct index_list {
-    const rvc_index_float *rows; /* [count][width], in the map */
-    const rvc_index_id *ids;     /* [count], in the map; NULL: 0, 1, 2, ... */
-    size_t count;
-} index_list;
+typedef nn_loose_id rvc_index_id;  /* as it lies in the file */
+typedef nn_vector_list index_list; /* rows and ids in the map */
 
 struct rvc_index {
     char *path;

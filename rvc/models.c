@@ -1,7 +1,7 @@
 /* models.c - opening the networks, and finding everything that is wrong with them before any work is done.
  *
  * Invariant: after rvc_models_open every tensor the networks need has been found, checked for shape and
- * finite values, and packed: each graph has been planned once, at a small length. */
+ * finite values, and packed for the device, which has been found able to do what was asked. */
 #include "models.h"
 
 #include <pthread.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../mel/mel.h"
 #include "../nn/packed.h"
 #include "../rmvpe/rmvpe.h"
 #include "checkpoint.h"
@@ -37,54 +38,61 @@ double rvc_seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- plans ---- */
+/* ---- graphs ---- */
 
-/* The runner too: it reads the first layer's normalisation itself, outside any graph. */
-static nn_code plan_extractor(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
-    rvc_hubert *h;
-    nn_code code = rvc_hubert_new(&h, m->hubert, d, e);
-    rvc_hubert_free(h);
-    return code ? code : nn_plan_new(out, rvc_hubert_extractor_graph(m->hubert, n), d, e);
-}
+static nn_graph *extractor_graph(const rvc_models *m, int n) { return rvc_hubert_extractor_graph(m->hubert, n); }
 
-static nn_code plan_encoder(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
+static nn_graph *encoder_graph(const rvc_models *m, int n) {
     unsigned layer = m->config.version == 1 ? RVC_HUBERT_V1 : RVC_HUBERT_V2;
-    return nn_plan_new(out, rvc_hubert_encoder_graph(m->hubert, (int)rvc_hubert_frames((size_t)n), layer), d, e);
+    return rvc_hubert_encoder_graph(m->hubert, (int)rvc_hubert_frames((size_t)n), layer);
 }
 
-static nn_code plan_front(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
-    return nn_plan_new(out, rvc_generator_front_graph(m->voice, &m->config, n), d, e);
-}
+static nn_graph *prior_graph(const rvc_models *m, int n) { return rvc_prior_graph(m->voice, &m->config, n, 0); }
+static nn_graph *front_graph(const rvc_models *m, int n) { return rvc_generator_front_graph(m->voice, &m->config, n); }
+static nn_graph *back_graph(const rvc_models *m, int n) { return rvc_generator_back_graph(m->voice, &m->config, n); }
+static nn_graph *pitch_graph(const rvc_models *m, int n) { return rmvpe_graph(m->rmvpe, n); }
 
-static nn_code plan_back(const rvc_models *m, nn_device *d, int n, nn_plan **out, nn_error *e) {
-    return nn_plan_new(out, rvc_generator_back_graph(m->voice, &m->config, n), d, e);
+/* A GPU takes HuBERT and the generator in one piece each. */
+static nn_graph *hubert_graph(const rvc_models *m, int n) {
+    return rvc_hubert_graph(m->hubert, n, m->config.version == 1 ? RVC_HUBERT_V1 : RVC_HUBERT_V2);
 }
+static nn_graph *generator_graph(const rvc_models *m, int n) { return rvc_generator_graph(m->voice, &m->config, n, 0); }
 
 nn_code rvc_plan_prior(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
-    return nn_plan_new(out, rvc_prior_graph(m->voice, &m->config, frames, 0), d, e);
+    return nn_plan_new(out, prior_graph(m, frames), d, e);
 }
 
 nn_code rvc_plan_generator(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
-    return nn_plan_new(out, rvc_generator_graph(m->voice, &m->config, frames, 0), d, e);
-}
-
-static nn_code plan_rmvpe(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
-    return nn_plan_new(out, rmvpe_graph(m->rmvpe, frames), d, e);
+    return nn_plan_new(out, generator_graph(m, frames), d, e);
 }
 
 /* ---- checks ---- */
 
 static nn_code check_setup(const rvc_setup *s, nn_error *e) {
-    const char *device = s->device ? s->device : "auto", *precision = s->precision ? s->precision : "f32";
-    if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0)
-        return nn_fail(e, NN_ERROR_DEVICE,
-                       "there is no device \"%.64s\"; this build has: cpu (and auto, which is cpu)", device);
+    const char *precision = s->precision ? s->precision : "f32";
     nn_precision parsed;
     if (!nn_precision_parse(precision, &parsed))
         return nn_fail(e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; there are f32, f16 and bf16", precision);
     if (s->threads < 0 || s->threads > 1024)
         return nn_fail(e, NN_ERROR_ARGUMENT, "%d threads: expected 0 (one per core) to 1024", s->threads);
     return NN_OK;
+}
+
+/* What was asked for is there and can do it. A GPU stays open: converters share the weights on it. */
+static nn_code choose_device(rvc_models *m, const rvc_setup *s, nn_error *e) {
+    m->threads = s->threads;
+    nn_precision_parse(s->precision ? s->precision : "f32", &m->precision);
+    nn_code code = nn_device_open_precise(&m->gpu, s->device ? s->device : "auto", m->precision, m->threads, e);
+    if (!code && !nn_device_is_gpu(m->gpu)) {
+        nn_device_close(m->gpu);
+        m->gpu = NULL;
+    }
+    return code;
+}
+
+nn_code rvc_models_device(const rvc_models *m, int threads, nn_device **out, nn_error *e) {
+    return m->gpu ? nn_device_open_beside(out, m->gpu, m->precision, e)
+                  : nn_device_open_precise(out, "cpu", m->precision, threads, e);
 }
 
 static nn_code check_voice(const rvc_models *m, const rvc_model_paths *p, nn_error *e) {
@@ -108,37 +116,46 @@ static nn_code check_voice(const rvc_models *m, const rvc_model_paths *p, nn_err
     return NN_OK;
 }
 
-typedef nn_code plan_function(const rvc_models *m, nn_device *d, int length, nn_plan **out, nn_error *e);
+typedef nn_graph *graph_function(const rvc_models *m, int length);
 
 /* One checkpoint's share of the loading, on a thread of its own. */
 typedef struct loading {
     const rvc_models *models;
     nn_weights *weights;                       /* NULL: nothing to do */
-    plan_function *plan[4];                    /* until NULL */
+    graph_function *graph[4];                  /* until NULL */
     int length;
     nn_code code;
     nn_error error;
     pthread_t thread;
 } loading;
 
-/* Held by who packs: beside the packed form, packing needs half as much again, and until that is saved and mapped all of it
- * is in memory. One checkpoint after another, that stays below what a conversion needs. */
+/* Held by who packs for the CPU: beside the packed form, packing needs half as much again, and until that is saved and mapped
+ * all of it is in memory. One checkpoint after another, that stays below what a conversion needs. For a GPU, what is packed
+ * leaves this memory piece by piece. */
 static pthread_mutex_t packers = PTHREAD_MUTEX_INITIALIZER;
 
-/* Plans every network at a small length, so that each of its weights is found, checked and packed; or maps what a run
- * before this one packed. */
+/* The runner too: it reads the first layer's normalisation itself, outside any graph. */
+static nn_code check_runner(const loading *l, nn_device *d, nn_error *e) {
+    rvc_hubert *h = NULL;
+    if (l->weights != l->models->hubert) return NN_OK;
+    const nn_code code = rvc_hubert_new(&h, l->weights, d, e);
+    rvc_hubert_free(h);
+    return code;
+}
+
+/* Packs the weights of every network, so that each of them is found and checked; or maps what a run before this one
+ * packed. */
 static void *load(void *argument) {
     loading *l = argument;
     nn_device *d = NULL;
-    l->code = nn_device_open_precise(&d, "cpu", l->models->precision, 1, &l->error);
-    const bool packing = !l->code && !nn_packed_restore(l->weights, nn_device_layout(d));
+    l->code = rvc_models_device(l->models, 1, &d, &l->error);
+    const char *layout = l->code ? NULL : nn_device_layout(d);
+    const bool packing = layout && !nn_packed_restore(l->weights, layout);
     if (packing) pthread_mutex_lock(&packers);
-    for (int i = 0; l->plan[i] && !l->code; i++) {
-        nn_plan *p = NULL;
-        l->code = l->plan[i](l->models, d, l->length, &p, &l->error);
-        nn_plan_free(p);
-    }
-    if (!l->code) nn_packed_save(l->weights, nn_device_layout(d));
+    if (!l->code) l->code = check_runner(l, d, &l->error);
+    for (int i = 0; l->graph[i] && !l->code; i++)
+        l->code = nn_graph_pack(l->graph[i](l->models, l->length), d, &l->error);
+    if (!l->code && layout) nn_packed_save(l->weights, layout);
     if (packing) pthread_mutex_unlock(&packers);
     nn_device_close(d);
     return NULL;
@@ -147,9 +164,9 @@ static void *load(void *argument) {
 static nn_code prepare(const rvc_models *m, nn_error *e) {
     bool pitch = m->rmvpe && (m->config.f0 || !m->voice); /* a voice without f0 leaves RMVPE where it is */
     loading part[] = {
-        {.weights = m->voice, .plan = {rvc_plan_prior, plan_front, plan_back}, .length = 2},
-        {.weights = m->hubert, .plan = {plan_extractor, plan_encoder}, .length = 720},
-        {.weights = pitch ? m->rmvpe : NULL, .plan = {plan_rmvpe}, .length = pitch ? rmvpe_frame_multiple(m->rmvpe) : 0},
+        {.weights = m->voice, .graph = {prior_graph, m->gpu ? generator_graph : front_graph, m->gpu ? NULL : back_graph}, .length = 2},
+        {.weights = m->hubert, .graph = {m->gpu ? hubert_graph : extractor_graph, m->gpu ? NULL : encoder_graph}, .length = 720},
+        {.weights = pitch ? m->rmvpe : NULL, .graph = {pitch_graph}, .length = pitch ? rmvpe_frame_multiple(m->rmvpe) : 0},
     };
     enum { PARTS = sizeof part / sizeof *part };
     bool started[PARTS] = {false};
@@ -179,6 +196,7 @@ static nn_code open_all(rvc_models *m, const rvc_model_paths *p, nn_error *e) {
         if (!code) code = rvc_weights_open(&m->hubert, p->hubert, RVC_KIND_HUBERT, e);
     }
     if (!code && p->rmvpe) code = rvc_weights_open(&m->rmvpe, p->rmvpe, RVC_KIND_RMVPE, e);
+    if (!code && p->rmvpe) code = mel_weights(&m->mel, e);
     if (!code && p->voice) code = check_voice(m, p, e);
     if (!code && p->voice && p->index) {
         code = rvc_index_open(&m->index, p->index, e);
@@ -196,11 +214,8 @@ rvc_status rvc_models_open(rvc_models **out, const rvc_model_paths *paths, const
     if (!setup) setup = &defaults;
     rvc_models *m = calloc(1, sizeof *m);
     nn_code code = m ? check_setup(setup, &e) : nn_fail_memory(&e, "the models");
-    if (!code) {
-        m->threads = setup->threads;
-        nn_precision_parse(setup->precision ? setup->precision : "f32", &m->precision);
-        code = open_all(m, paths, &e);
-    }
+    if (!code) code = choose_device(m, setup, &e);
+    if (!code) code = open_all(m, paths, &e);
     if (code) {
         rvc_models_close(m);
         return rvc_report(error, &e);
@@ -216,6 +231,8 @@ void rvc_models_close(rvc_models *models) {
     nn_weights_free(models->voice);
     nn_weights_free(models->hubert);
     nn_weights_free(models->rmvpe);
+    nn_weights_free(models->mel);
+    nn_device_close(models->gpu);
     free(models);
 }
 

@@ -11,10 +11,12 @@ struct rvc_models {
     nn_weights *voice;       /* NULL where only the pitch is wanted */
     nn_weights *hubert;      /* NULL without a voice */
     nn_weights *rmvpe;       /* may be NULL for a voice without f0 */
+    nn_weights *mel;         /* what its spectrogram needs; NULL without it */
     rvc_index *index;        /* or NULL */
     rvc_voice_config config; /* of the voice */
     int threads;             /* of each converter; 0: one per core */
-    nn_precision precision;       /* of products; the pitch network's are always float */
+    nn_precision precision;  /* of products; on a CPU the pitch network's are always float */
+    nn_device *gpu;          /* holds the weights that converters share; NULL: they work on the CPU */
     double load_seconds;
 };
 
@@ -22,6 +24,9 @@ struct rvc_models {
 rvc_status rvc_report(rvc_error *error, const nn_error *e);
 
 double rvc_seconds(void); /* a clock that only goes forward */
+
+/* A device of the kind these models were opened for, with `threads` threads where that is the CPU; the caller's. */
+nn_code rvc_models_device(const rvc_models *m, int threads, nn_device **out, nn_error *e);
 
 /* The graphs of these models for this length; what rvc_models_open has planned once fails later for want of
  * memory only. */

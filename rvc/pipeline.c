@@ -22,6 +22,7 @@
 
 #include "hubert.h"
 #include "signal.h"
+#include "whole.h"
 
 enum {
     EXACT_MULTIPLE = 320,
@@ -40,6 +41,7 @@ typedef struct signal {
     rvc_buffer padded; /* pads and all */
     rvc_buffer x;      /* [n], the part of padded between the pads */
     float *f0;         /* [padded's samples/160 + 1] or so, transposed; NULL where the voice takes none */
+    bool finds_pitch;  /* the one chunk there is fills f0 */
     size_t *cuts;      /* [cut_count] */
     size_t cut_count;
     rvc_silence silence;
@@ -96,7 +98,7 @@ static float excess(rvc_buffer *x, float most) {
     for (size_t from = 0; from < x->count; from += BLOCK) {
         const size_t count = x->count - from < BLOCK ? x->count - from : BLOCK;
         const float *block = rvc_buffer_view(x, from, count);
-        for (size_t i = 0; i < count; i++) peak = fmaxf(peak, fabsf(block[i]));
+        for (size_t i = 0; i < count; i++) peak = fabsf(block[i]) > peak ? fabsf(block[i]) : peak;
     }
     peak /= most;
     return peak > 1 ? peak : 1;
@@ -168,19 +170,33 @@ static void estimate(rvc_job *job, const signal *s) {
     if (job->converter->models->config.f0) job->total += (seconds + pads) * RVC_WORK_PITCH;
 }
 
-/* f0 over the padded signal, transposed; none is computed where every chunk is silent. */
+/* What the probe gets: f0 [frames] divided by `factor`. */
+static nn_code note_pitch(rvc_job *job, const float *f0, size_t frames, double factor) {
+    float *copy = malloc(frames * sizeof *copy);
+    if (!copy) return nn_fail_memory(job->e, "the pitch");
+    for (size_t i = 0; i < frames; i++) copy[i] = (float)(f0[i] / factor);
+    job->probe->f0 = copy;
+    job->probe->f0_count = frames;
+    return NN_OK;
+}
+
+/* f0 over the padded signal, transposed; none is computed where every chunk is silent. Where the only chunk's
+ * graph finds it, it has a place until then. */
 static nn_code find_pitch(rvc_job *job, signal *s) {
     bool heard = false;
     for (size_t i = 0; i <= s->cut_count && !heard; i++) heard = !is_silent(job, s, i);
     if (!job->converter->models->config.f0 || !heard) return NN_OK;
     rvc_buffer x = rvc_buffer_part(&s->padded, 0, s->whole + 2 * s->pad);
     size_t frames = mel_frames(x.count);
+    s->finds_pitch = rvc_job_is_whole(job) && s->cut_count == 0 &&
+                     rvc_whole_finds_pitch(job->converter->whole, job->options, x.count / RVC_HOP);
+    if (s->finds_pitch) {
+        s->f0 = malloc(frames * sizeof *s->f0);
+        return s->f0 ? NN_OK : nn_fail_memory(job->e, "the pitch");
+    }
     nn_code code = rvc_job_pitch(job, &x, &s->f0);
+    if (!code) code = note_pitch(job, s->f0, frames, 1);
     if (code) return code;
-    job->probe->f0_count = frames;
-    job->probe->f0 = malloc(frames * sizeof *s->f0);
-    if (!job->probe->f0) return nn_fail_memory(job->e, "the pitch");
-    memcpy(job->probe->f0, s->f0, frames * sizeof *s->f0);
     double factor = pow(2, job->options->transpose / 12);
     for (size_t i = 0; i < frames; i++) s->f0[i] = (float)(s->f0[i] * factor);
     return NN_OK;
@@ -203,7 +219,10 @@ static rvc_segment make_segment(const rvc_job *job, signal *s, size_t i) {
         g.frames = features < g.count / RVC_HOP ? features : g.count / RVC_HOP;
     }
     g.kept = g.frames > 2 * pad_frames ? g.frames - 2 * pad_frames : 0;
-    g.f0 = s->f0 ? s->f0 + g.first : NULL;
+    if (s->finds_pitch)
+        g.found = s->f0;
+    else
+        g.f0 = s->f0 ? s->f0 + g.first : NULL;
     g.samples = rvc_buffer_view(&s->padded, from, g.count);
     g.out = rvc_buffer_view(&s->y, s->y_frames, g.kept * (size_t)job->converter->models->config.upp);
     return g;
@@ -241,7 +260,8 @@ static nn_code run_chunks(rvc_job *job, signal *s) {
         }
         s->y_frames += g.kept * upp;
     }
-    return code;
+    if (code || !s->finds_pitch) return code;
+    return note_pitch(job, s->f0, mel_frames(s->whole + 2 * s->pad), pow(2, job->options->transpose / 12));
 }
 
 /* ---- out ---- */
@@ -293,16 +313,46 @@ static nn_code finish(rvc_job *job, signal *s, const rvc_sink *sink) {
     return code;
 }
 
-static nn_code convert(rvc_job *job, signal *s, const rvc_source *source, const rvc_sink *sink) {
-    nn_code code = check_options(job->options, job->converter->models, job->e);
-    if (!code) code = condition(job, s, source);
-    if (!code) code = rvc_silence_find(&s->silence, &s->x, job->e);
-    if (!code) code = cut_and_pad(job, s);
+/* All chunks of the conditioned signal, cut as the options say. */
+static nn_code make_voice(rvc_job *job, signal *s) {
+    nn_code code = cut_and_pad(job, s);
     if (code) return code;
     rvc_job_rest(job, s->n, RVC_REST_CONTENT | RVC_REST_PITCH | RVC_REST_VOICE);
     estimate(job, s);
     code = find_pitch(job, s);
-    if (!code) code = run_chunks(job, s);
+    return code ? code : run_chunks(job, s);
+}
+
+/* A device whose memory was too small for a chunk gets chunks of half the length; false: they are as short as
+ * makes sense. Everything made so far is made anew, for where the cuts are is heard. */
+static bool shrink(rvc_job *job, signal *s) {
+    enum { SHORTEST = 4 /* seconds */ };
+    rvc_options *o = &job->shrunk;
+    if (!job->converter->whole || job->probe->chunks || job->options->x_max <= SHORTEST) return false;
+    *o = *job->options;
+    o->x_max = o->x_max / 2 > SHORTEST ? o->x_max / 2 : SHORTEST;
+    o->x_center = o->x_center / 2 > 1 ? o->x_center / 2 : 1;
+    o->x_query = o->x_query < o->x_center ? o->x_query : o->x_center;
+    job->options = o;
+    job->done = 0;
+    *job->e = (nn_error){0};
+    free(s->cuts);
+    free(s->f0);
+    free(job->probe->f0);
+    s->cuts = NULL;
+    s->f0 = job->probe->f0 = NULL;
+    s->cut_count = s->y_frames = 0;
+    s->finds_pitch = false;
+    return true;
+}
+
+static nn_code convert(rvc_job *job, signal *s, const rvc_source *source, const rvc_sink *sink) {
+    nn_code code = check_options(job->options, job->converter->models, job->e);
+    if (!code) code = condition(job, s, source);
+    if (!code) code = rvc_silence_find(&s->silence, &s->x, job->e);
+    if (code) return code;
+    do code = make_voice(job, s);
+    while (code == NN_ERROR_MEMORY && shrink(job, s));
     return code ? code : finish(job, s, sink);
 }
 

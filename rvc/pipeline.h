@@ -4,6 +4,7 @@
  *     input.c       a source, at 16 kHz
  *     pitch.c       16 kHz samples -> f0, window by window
  *     segment.c     one chunk through HuBERT, retrieval, prior and generator
+ *     whole.c       the same as one graph, on a device with memory of its own
  *     silence.c     where nothing is heard, nothing is spoken
  *     pipeline.c    rvc_convert: all of it, in order */
 #ifndef RVC_PIPELINE_H
@@ -22,6 +23,11 @@ enum {
     RVC_FRAMES = 100 /* a second */
 };
 
+/* Streams of random numbers. */
+enum { RVC_NOISE_LATENT, RVC_NOISE_SOURCE };
+
+typedef struct rvc_whole rvc_whole;
+
 struct rvc_converter {
     const rvc_models *models; /* borrowed */
     nn_device *device;
@@ -30,6 +36,7 @@ struct rvc_converter {
     rvc_hubert *hubert;
     nn_plan_cache *prior; /* by frames */
     rvc_generator *generator;
+    rvc_whole *whole; /* on a GPU: chunks run as one graph; else NULL */
     bool sparing; /* has met a long signal: networks that are not at work give their weights' memory back */
 };
 
@@ -51,6 +58,7 @@ typedef struct rvc_probe {
 typedef struct rvc_job {
     rvc_converter *converter;
     const rvc_options *options;
+    rvc_options shrunk; /* where a device's memory wanted shorter chunks, options points here */
     rvc_probe *probe; /* never NULL */
     rvc_timing timing;
     double outside;     /* seconds in callbacks */
@@ -104,17 +112,19 @@ nn_code rvc_job_pitch(rvc_job *job, rvc_buffer *x, float **f0);
 /* One chunk. samples [count] at 16 kHz go to HuBERT; f0 [frames], already transposed, NULL where the voice
  * takes none. Output frames keep .. keep+kept-1 of `frames` are made into out [kept*upp]. `first` is the
  * chunk's first frame in the padded signal: the noise is indexed by it, so a frame's noise does not depend on
- * how the signal is cut. */
+ * how the signal is cut. `found` in place of f0: it is worked out from the samples with the rest, and put there. */
 typedef struct rvc_segment {
     const float *samples;
     size_t count;
     const float *f0;
+    float *found; /* [mel_frames(frames*160)], transposed; or NULL */
     size_t frames, keep, kept;
     size_t first;
     size_t index; /* of the chunk, from 0 */
     float *out;
 } rvc_segment;
 nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s);
+bool rvc_job_is_whole(const rvc_job *job); /* chunks of this job run as one graph */
 
 /* Stretches of a signal where it is never heard. */
 typedef struct rvc_silence {

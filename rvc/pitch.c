@@ -5,6 +5,9 @@
 #include "pipeline.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "whole.h"
 
 /* One window's share of f0. mels [window.count][MEL_BANDS] and salience [window.count][RMVPE_CLASSES] are
  * scratch. */
@@ -13,6 +16,13 @@ static nn_code track(rvc_job *job, rvc_buffer *x, rmvpe_window w, float *mels, f
     double start = rvc_seconds();
     size_t first = w.from * RVC_HOP, count = w.count * RVC_HOP;
     rvc_buffer_view(x, first, x->count - first < count ? x->count - first : count);
+    if (c->whole) {
+        nn_code found = rvc_whole_pitch(c->whole, x->at, x->count, w.from, w.count, mels, job->e);
+        if (found) return found;
+        memcpy(f0 + w.from + w.keep, mels + w.keep, w.kept * sizeof *f0);
+        job->timing.rmvpe += rvc_seconds() - start;
+        return rvc_job_advance(job, (double)w.kept / RVC_FRAMES, RVC_WORK_PITCH);
+    }
     nn_code code = mel_compute(c->mel, x->at, x->count, w.from, w.count, mels, job->e);
     double middle = rvc_seconds();
     if (!code) code = rmvpe_run(c->rmvpe, mels, w.count, salience, job->e);

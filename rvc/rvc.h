@@ -52,9 +52,9 @@ typedef struct rvc_model_paths {
 } rvc_model_paths;
 
 typedef struct rvc_setup {
-    const char *device;    /* "auto" or "cpu"; NULL is "auto" */
-    const char *precision; /* "f32"; NULL is "f32" */
-    int threads;           /* 0: one per core */
+    const char *device;    /* "auto", "cpu", "vulkan", "vulkan:N" or a part of a GPU's name; NULL is "auto": the best GPU, else cpu */
+    const char *precision; /* "f32", "f16" (GPU) or "bf16" (CPU); NULL is "f32" */
+    int threads;           /* of the CPU; 0: one per core */
 } rvc_setup;
 
 typedef struct rvc_model_info {
@@ -101,6 +101,7 @@ rvc_options rvc_default_options(void);
 typedef struct rvc_timing {
     double resample, mel, rmvpe, hubert, retrieval, synthesis, other, total;
     double audio_seconds;  /* of input; audio_seconds / total is the speed */
+    int repeated;          /* chunks that were beyond float16's range on a GPU, and made again in float32 */
 } rvc_timing;
 
 typedef struct rvc_audio {
@@ -113,7 +114,8 @@ void rvc_audio_free(rvc_audio *audio);
 
 rvc_status rvc_converter_new(rvc_converter **out, rvc_models *models, rvc_error *error);
 void rvc_converter_free(rvc_converter *converter);    /* NULL is fine */
-const char *rvc_converter_device(const rvc_converter *converter);    /* "cpu (avx512, 2 threads)" */
+const char *rvc_converter_device(const rvc_converter *converter);    /* "cpu (avx512, 2 threads)", "NVIDIA H200 (Vulkan, f16)" */
+size_t rvc_converter_device_memory(const rvc_converter *converter);  /* bytes of a GPU's own memory used at most; 0: on the CPU */
 
 /* Converts mono samples [frames] at `rate` Hz. Not finite samples are an RVC_ERROR_FORMAT. out->frames is exactly
  * round(frames * out->rate / rate) unless compat is RVC_WEBUI. */

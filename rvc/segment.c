@@ -16,9 +16,7 @@
 #include "hubert.h"
 #include "signal.h"
 #include "synthesizer.h"
-
-/* Streams of random numbers. */
-enum { LATENT, SOURCE };
+#include "whole.h"
 
 typedef struct buffers {
     float *features;     /* [feature frames][width] from HuBERT, then retrieved */
@@ -99,7 +97,7 @@ static nn_code make_latent(rvc_job *job, const rvc_segment *s, buffers *b) {
     if (s->index < probe->chunks)
         memcpy(b->noise, probe->latent_noise[s->index], n * sizeof *b->noise);
     else
-        rvc_normal(job->options->seed, LATENT, s->first * inter, n, b->noise);
+        rvc_normal(job->options->seed, RVC_NOISE_LATENT, s->first * inter, n, b->noise);
     for (size_t i = 0; i < n; i++) b->noise[i] *= job->options->noise_scale;
 
     nn_plan *plan;
@@ -132,7 +130,7 @@ static nn_code make_source(rvc_job *job, const rvc_segment *s, buffers *b) {
         noise = job->probe->source_noise[s->index];
     } else {
         if (!(b->source_noise = floats(n, job->e))) return NN_ERROR_MEMORY;
-        rvc_normal(job->options->seed, SOURCE, s->first * upp, n, b->source_noise);
+        rvc_normal(job->options->seed, RVC_NOISE_SOURCE, s->first * upp, n, b->source_noise);
         noise = b->source_noise;
     }
     if (job->options->compat == RVC_WEBUI)
@@ -167,8 +165,12 @@ static nn_code generate_whole(rvc_job *job, const rvc_segment *s, buffers *b) {
 
 static nn_code generate(rvc_job *job, const rvc_segment *s, buffers *b) {
     if (job->probe->whole) return generate_whole(job, s, b);
-    return rvc_generator_run(job->converter->generator, b->z, b->source, s->frames, job->options->speaker, s->keep, s->kept,
-                             s->out, generated, job, job->e);
+    return rvc_generator_run(job->converter->generator, b->z, b->source, s->frames, job->options->speaker,
+                             s->keep, s->kept, s->out, generated, job, job->e);
+}
+
+bool rvc_job_is_whole(const rvc_job *job) {
+    return job->converter->whole && rvc_whole_takes(job->converter->whole, job->options);
 }
 
 nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s) {
@@ -176,6 +178,7 @@ nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s) {
     if (s->index < job->probe->chunks && job->probe->frames[s->index] != s->frames)
         return nn_fail(job->e, NN_ERROR_FORMAT, "chunk %zu has %zu frames, its recorded noise %zu", s->index,
                        s->frames, job->probe->frames[s->index]);
+    if (rvc_job_is_whole(job)) return rvc_whole_segment(job->converter->whole, job, s);
     nn_code code = make_features(job, s, &b);
     rvc_job_rest(job, 0, RVC_REST_CONTENT);
     double start = rvc_seconds();

@@ -25,7 +25,7 @@
 
 #include <math.h>
 
-static nn_tensor speaker(nn_graph *g) {
+nn_tensor rvc_speaker(nn_graph *g) {
     return nn_embed(g, nn_input_index(g, "speaker", 1), "emb_g");
 }
 
@@ -86,39 +86,62 @@ static nn_tensor flow_backward(nn_graph *g, nn_weights *w, nn_tensor x, nn_tenso
     return x;
 }
 
-nn_graph *rvc_prior_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs) {
-    nn_graph *g = nn_graph_new(w);
-    if (!g) return NULL;
-    nn_tensor x = nn_linear(g, nn_input(g, "phone", 1, frames, c->feature_width), "enc_p.emb_phone");
-    if (c->f0) x = nn_add(g, x, nn_embed(g, nn_input_index(g, "pitch", frames), "enc_p.emb_pitch"));
+nn_tensor rvc_prior(nn_graph *g, nn_weights *w, const rvc_voice_config *c, rvc_prior_inputs in,
+                    unsigned outputs) {
+    nn_tensor x = nn_linear(g, in.phone, "enc_p.emb_phone");
+    if (c->f0) x = nn_add(g, x, nn_embed(g, in.pitch, "enc_p.emb_pitch"));
     x = nn_leaky_relu(g, nn_scale(g, x, sqrtf((float)c->hidden)), 0.1f);
     for (int i = 0; i < c->layers; i++) x = encoder_layer(g, x, c->heads, i);
 
     x = nn_linear(g, x, "enc_p.proj");
     nn_tensor m = nn_slice(g, x, 0, c->inter), logs = nn_slice(g, x, c->inter, c->inter);
-    nn_tensor noise = nn_input(g, "noise", 1, frames, c->inter);
-    nn_tensor z_p = nn_add(g, m, nn_mul(g, nn_exp(g, logs), noise));
+    nn_tensor z_p = nn_add(g, m, nn_mul(g, nn_exp(g, logs), in.noise));
     if (outputs & RVC_PRIOR_STATS) {
         nn_output(g, m, "m");
         nn_output(g, logs, "logs");
         nn_output(g, z_p, "z_p");
     }
-    nn_output(g, flow_backward(g, w, z_p, speaker(g)), "z");
+    return flow_backward(g, w, z_p, in.speaker);
+}
+
+nn_graph *rvc_prior_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs) {
+    nn_graph *g = nn_graph_new(w);
+    if (!g) return NULL;
+    rvc_prior_inputs in = {.phone = nn_input(g, "phone", 1, frames, c->feature_width),
+                           .pitch = c->f0 ? nn_input_index(g, "pitch", frames) : NULL,
+                           .noise = nn_input(g, "noise", 1, frames, c->inter),
+                           .speaker = rvc_speaker(g)};
+    nn_output(g, rvc_prior(g, w, c, in, outputs), "z");
     return g;
 }
 
 /* ---- generator ---- */
 
-static nn_tensor residual_block(nn_graph *g, nn_tensor x, const char *name, const int *dilation,
-                                int dilations) {
-    for (int d = 0; d < dilations; d++) {
-        nn_tensor y = nn_leaky_relu(g, x, 0.1f);
-        y = same_conv(g, y, nn_name(g, "%s.convs1.%d", name, d), dilation[d]);
-        y = nn_leaky_relu(g, y, 0.1f);
-        y = same_conv(g, y, nn_name(g, "%s.convs2.%d", name, d), 1);
-        x = nn_add(g, x, y);
+/* Residual blocks from .. to-1 of a level, abreast: step by step, what is independent side by side. Adds them
+ * to sum. */
+static nn_tensor residual_blocks(nn_graph *g, nn_tensor x, const rvc_voice_config *c, int level, int from,
+                                 int to, nn_tensor sum) {
+    nn_tensor y[RVC_MAX_KERNELS], h[RVC_MAX_KERNELS];
+    const char *name[RVC_MAX_KERNELS];
+    int most = 0;
+    for (int j = from; j < to; j++) {
+        y[j] = x;
+        name[j] = nn_name(g, "dec.resblocks.%d", level * c->kernels + j);
+        if (c->dilations[j] > most) most = c->dilations[j];
     }
-    return x;
+    for (int d = 0; d < most; d++) {
+        for (int j = from; j < to; j++)
+            if (d < c->dilations[j])
+                h[j] = same_conv(g, nn_leaky_relu(g, y[j], 0.1f), nn_name(g, "%s.convs1.%d", name[j], d),
+                                 c->dilation[j][d]);
+        for (int j = from; j < to; j++)
+            if (d < c->dilations[j])
+                y[j] = nn_add(
+                    g, y[j],
+                    same_conv(g, nn_leaky_relu(g, h[j], 0.1f), nn_name(g, "%s.convs2.%d", name[j], d), 1));
+    }
+    for (int j = from; j < to; j++) sum = sum ? nn_add(g, sum, y[j]) : y[j];
+    return sum;
 }
 
 /* The source as level `i` hears it: every `stride` output samples one value, stride the product of the rates
@@ -130,28 +153,28 @@ static nn_tensor noise_conv(nn_graph *g, nn_tensor har, const rvc_voice_config *
                      .pad = stride > 1 ? stride / 2 : 0);
 }
 
-/* The excitation: input "source", through its linear layer. NULL where the voice takes no pitch. */
-static nn_tensor excitation(nn_graph *g, const rvc_voice_config *c, int samples) {
-    if (!c->f0) return NULL;
-    return nn_tanh(g, nn_linear(g, nn_input(g, "source", 1, samples, 1), "dec.m_source.l_linear"));
+/* The source through its linear layer. NULL where the voice takes no pitch. */
+static nn_tensor excitation(nn_graph *g, nn_tensor source) {
+    return source ? nn_tanh(g, nn_linear(g, source, "dec.m_source.l_linear")) : NULL;
 }
 
-static nn_tensor first_layer(nn_graph *g, const rvc_voice_config *c, int frames) {
-    nn_tensor z = nn_input(g, "z", 1, frames, c->inter);
-    return nn_add(g, same_conv(g, z, "dec.conv_pre", 1), nn_linear(g, speaker(g), "dec.cond"));
+static nn_tensor source_input(nn_graph *g, const rvc_voice_config *c, int samples) {
+    return c->f0 ? nn_input(g, "source", 1, samples, 1) : NULL;
 }
 
-static nn_tensor level(nn_graph *g, nn_tensor x, nn_tensor har, const rvc_voice_config *c, int i) {
+static nn_tensor first_layer(nn_graph *g, nn_tensor z, nn_tensor speaker) {
+    return nn_add(g, same_conv(g, z, "dec.conv_pre", 1), nn_linear(g, speaker, "dec.cond"));
+}
+
+static nn_tensor level(nn_graph *g, nn_tensor x, nn_tensor har, const rvc_voice_config *c, int i,
+                       bool abreast) {
+    const int at_once = abreast ? c->kernels : 1;
     x = nn_leaky_relu(g, x, 0.1f);
     x = nn_conv_transpose1d(g, x, nn_name(g, "dec.ups.%d", i), .stride = c->up_rate[i],
                             .pad = (c->up_kernel[i] - c->up_rate[i]) / 2);
     if (har) x = nn_add(g, x, noise_conv(g, har, c, i));
     nn_tensor sum = NULL;
-    for (int j = 0; j < c->kernels; j++) {
-        const char *name = nn_name(g, "dec.resblocks.%d", i * c->kernels + j);
-        nn_tensor y = residual_block(g, x, name, c->dilation[j], c->dilations[j]);
-        sum = j ? nn_add(g, sum, y) : y;
-    }
+    for (int j = 0; j < c->kernels; j += at_once) sum = residual_blocks(g, x, c, i, j, j + at_once, sum);
     return nn_scale(g, sum, 1.0f / (float)c->kernels);
 }
 
@@ -160,21 +183,28 @@ static nn_tensor last_layer(nn_graph *g, nn_tensor x) {
     return nn_tanh(g, x);
 }
 
+nn_tensor rvc_generator_network(nn_graph *g, const rvc_voice_config *c, nn_tensor z, nn_tensor source,
+                                nn_tensor speaker, unsigned outputs) {
+    nn_tensor har = excitation(g, source), x = first_layer(g, z, speaker);
+    if (outputs & RVC_GENERATOR_SOURCE) nn_output(g, har, "har_source");
+    for (int i = 0; i < c->levels; i++) x = level(g, x, har, c, i, outputs & RVC_GENERATOR_ABREAST);
+    return last_layer(g, x);
+}
+
 nn_graph *rvc_generator_graph(nn_weights *w, const rvc_voice_config *c, int frames, unsigned outputs) {
     nn_graph *g = nn_graph_new(w);
     if (!g) return NULL;
-    nn_tensor har = excitation(g, c, frames * c->upp), x = first_layer(g, c, frames);
-    if (outputs & RVC_GENERATOR_SOURCE) nn_output(g, har, "har_source");
-    for (int i = 0; i < c->levels; i++) x = level(g, x, har, c, i);
-    nn_output(g, last_layer(g, x), "audio");
+    nn_tensor source = source_input(g, c, frames * c->upp), z = nn_input(g, "z", 1, frames, c->inter);
+    nn_output(g, rvc_generator_network(g, c, z, source, rvc_speaker(g), outputs), "audio");
     return g;
 }
 
 nn_graph *rvc_generator_front_graph(nn_weights *w, const rvc_voice_config *c, int frames) {
     nn_graph *g = nn_graph_new(w);
     if (!g) return NULL;
-    nn_tensor har = excitation(g, c, frames * c->upp), x = first_layer(g, c, frames);
-    for (int i = 0; i < rvc_generator_front(c).levels; i++) x = level(g, x, har, c, i);
+    nn_tensor har = excitation(g, source_input(g, c, frames * c->upp));
+    nn_tensor x = first_layer(g, nn_input(g, "z", 1, frames, c->inter), rvc_speaker(g));
+    for (int i = 0; i < rvc_generator_front(c).levels; i++) x = level(g, x, har, c, i, false);
     nn_output(g, x, "x");
     return g;
 }
@@ -183,9 +213,9 @@ nn_graph *rvc_generator_back_graph(nn_weights *w, const rvc_voice_config *c, int
     nn_graph *g = nn_graph_new(w);
     if (!g) return NULL;
     rvc_generator_part front = rvc_generator_front(c);
-    nn_tensor har = excitation(g, c, samples * (c->upp / front.rate));
+    nn_tensor har = excitation(g, source_input(g, c, samples * (c->upp / front.rate)));
     nn_tensor x = nn_input(g, "x", 1, samples, front.channels);
-    for (int i = front.levels; i < c->levels; i++) x = level(g, x, har, c, i);
+    for (int i = front.levels; i < c->levels; i++) x = level(g, x, har, c, i, false);
     nn_output(g, last_layer(g, x), "audio");
     return g;
 }
@@ -200,7 +230,8 @@ rvc_generator_part rvc_generator_front(const rvc_voice_config *c) {
     return part;
 }
 
-/* From the last sample back to the input of level `first`: how far each layer reaches, in samples of its own level. */
+/* From the last sample back to the input of level `first`: how far each layer reaches, in samples of its own
+ * level. */
 static int reach_of_levels(const rvc_voice_config *c, int first) {
     int reach = 3; /* conv_post */
     for (int i = c->levels - 1; i >= first; i--) {
@@ -219,6 +250,10 @@ static int reach_of_levels(const rvc_voice_config *c, int first) {
     return reach + 1;
 }
 
-int rvc_receptive_frames(const rvc_voice_config *c) { return reach_of_levels(c, 0) + 3 /* conv_pre */; }
+int rvc_receptive_frames(const rvc_voice_config *c) {
+    return reach_of_levels(c, 0) + 3 /* conv_pre */;
+}
 
-int rvc_receptive_back(const rvc_voice_config *c) { return reach_of_levels(c, rvc_generator_front(c).levels); }
+int rvc_receptive_back(const rvc_voice_config *c) {
+    return reach_of_levels(c, rvc_generator_front(c).levels);
+}

@@ -213,6 +213,10 @@ static void grouped_form(form *f) {
     f->groups = between(2, 8), f->c_in = f->groups * between(1, 24), f->c_out = f->groups * between(1, 40);
     f->w = between(1, 120), f->kw = 2 * between(1, 64), f->pad_w = f->kw / 2, f->drop = 1, f->weight_norm = true;
 }
+static void grouped_vectors_form(form *f) { /* whole vectors of channels in a group */
+    grouped_form(f);
+    f->groups = between(2, 4), f->c_in = f->groups * 16 * between(1, 3), f->c_out = f->groups * (16 * between(1, 3) + between(0, 5));
+}
 static void transposed_form(form *f) {
     f->transposed = true, f->stride = between(1, 12);
     f->pad_w = between(0, 6), f->kw = f->stride + 2 * f->pad_w;
@@ -232,21 +236,48 @@ static void wide_form(form *f) { /* the shapes of the generator's residual block
     f->c_in = f->c_out = channels[between(0, 3)], f->kw = taps[between(0, 2)], f->dilation = dilations[between(0, 2)];
     f->pad_w = f->dilation * (f->kw - 1) / 2, f->w = between(1, 400), f->weight_norm = true, f->slope = 0.1f;
 }
+static void halves_form(form *f) { /* wide enough for products by halves: linear layers, and convolutions read in place */
+    static const int channels[] = {512, 576, 1600};
+    f->kw = between(1, 2), f->stride = f->kw, f->c_in = channels[between(0, 2)] / f->kw / 32 * 32, f->c_out = between(0, 1) ? 512 : 576;
+    if (f->c_in * f->kw < 512) f->c_in += 32;
+    f->w = f->stride * between(50, 300) + between(0, f->stride - 1);
+}
+static void strided_form(form *f) { /* 3 taps of stride 2, as the feature extractor has them */
+    f->kw = 3, f->stride = 2, f->c_in = between(0, 1) ? 256 : 320, f->c_out = between(0, 1) ? 256 : 320, f->w = between(3, 600);
+}
+/* So long that tasks share no left factors. */
+static void long_halves_form(form *f) { f->kw = 1, f->c_in = 1600, f->c_out = 512, f->w = 801; }
+static void long_strided_form(form *f) { f->kw = 3, f->stride = 2, f->c_in = f->c_out = 256, f->w = 4100; }
 
 static void test_conv1d(void **s) { (void)s; for_every_table(conv1d_form, 120); }
 static void test_conv1d_without_padding(void **s) { (void)s; for_every_table(no_pad_form, 60); }
-static void test_grouped(void **s) { (void)s; for_every_table(grouped_form, 30); }
+static void test_grouped(void **s) {
+    (void)s;
+    for_every_table(grouped_form, 30);
+    for_every_table(grouped_vectors_form, 15);
+}
 static void test_conv_transpose1d(void **s) { (void)s; for_every_table(transposed_form, 80); }
 static void test_conv2d(void **s) { (void)s; for_every_table(conv2d_form, 60); }
 static void test_conv_transpose2d(void **s) { (void)s; for_every_table(transposed2d_form, 40); }
 static void test_wide(void **s) { (void)s; for_every_table(wide_form, 16); }
+static void test_halves(void **s) {
+    (void)s;
+    for_every_table(halves_form, 8);
+    for_every_table(long_halves_form, 1);
+}
+static void test_strided(void **s) {
+    (void)s;
+    for_every_table(strided_form, 8);
+    for_every_table(long_strided_form, 1);
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conv1d),      cmocka_unit_test(test_conv1d_without_padding),
         cmocka_unit_test(test_grouped),     cmocka_unit_test(test_conv_transpose1d),
         cmocka_unit_test(test_conv2d),      cmocka_unit_test(test_conv_transpose2d),
-        cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_wide),        cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_strided),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 
 #include "../nn/cpu/pool.h"
-#include "../nn/nn.h"
+#include "../nn/plan.h"
 
 static uint64_t state;
 static double uniform(void) { return (double)check_random_float(&state); }
@@ -241,6 +241,83 @@ static void test_pool_runs_every_task_once(void **s) {
     }
 }
 
+/* ---- branches ---- */
+
+enum { STEPS = 7 };
+
+/* Convolutions whose results all differ in length of life. */
+static nn_tensor chain(nn_graph *g, nn_tensor x) {
+    nn_tensor early = x;
+    for (int i = 0; i < STEPS; i++) {
+        x = nn_conv1d(g, x, nn_name(g, "conv%d", i % LAYERS), .pad = 1);
+        if (i == 1) early = x;
+        x = i == STEPS - 2 ? nn_concat(g, x, early) : nn_relu(g, x);
+        if (i == STEPS - 2) x = nn_slice(g, x, 3, CHANNELS);
+    }
+    return x;
+}
+
+/* Two chains, each on weights of its own, the second as a branch; added, and one convolution more. */
+static nn_graph *two_chains(nn_weights *a, nn_weights *b, int branch) {
+    nn_graph *g = nn_graph_new(a);
+    nn_branch(g, branch);
+    nn_graph_use(g, b, false);
+    nn_tensor side = chain(g, nn_input(g, "side", 1, FRAMES, CHANNELS));
+    nn_branch(g, 0);
+    nn_graph_use(g, a, false);
+    nn_tensor x = chain(g, nn_input(g, "x", 1, FRAMES, CHANNELS));
+    nn_output(g, nn_conv1d(g, nn_add(g, x, side), "conv1", .pad = 1), "y");
+    return g;
+}
+
+/* No value of branch 1 lies where branch 0 has one before it reads from branch 1: the two may run side by side. What comes
+ * out does not depend on it, and each chain has used its own weights. */
+static void test_branches_share_no_bytes(void **s) {
+    (void)s;
+    static layer la[LAYERS], lb[LAYERS];
+    static float x[VALUES], side[VALUES], y[3][VALUES];
+    nn_weights *a = make_layers(la), *b = make_layers(lb);
+    nn_device *d;
+    nn_error e = {0};
+    size_t bytes[2];
+    for (int i = 0; i < VALUES; i++) x[i] = (float)uniform(), side[i] = (float)uniform();
+    assert_int_equal(nn_device_open(&d, "cpu", 1, NULL), 0);
+    for (int run = 0; run < 3; run++) {      /* without a branch, with one, with the wrong weights */
+        nn_plan *p = NULL;
+        if (nn_plan_new(&p, two_chains(a, run == 2 ? a : b, run == 1), d, &e)) fail_msg("%s", e.text);
+        if (run < 2) bytes[run] = p->slab_bytes;
+        int join = 0, compared = 0;
+        while (join < p->count) {
+            const nn_node *n = p->node[join];
+            bool reads = false;
+            for (int k = 0; k < n->n_in; k++) reads |= !n->branch && n->in[k]->branch;
+            if (reads) break;
+            join++;
+        }
+        for (int i = 0; run == 1 && i < p->count; i++)
+            for (int j = 0; j < join; j++) {
+                const nn_node *m = p->node[i], *n = p->node[j];
+                if (!m->branch || n->branch) continue;
+                const size_t m_end = m->offset + nn_elements(m->shape) * sizeof(float);
+                const size_t n_end = n->offset + nn_elements(n->shape) * sizeof(float);
+                assert_true(m_end <= n->offset || n_end <= m->offset);
+                compared++;
+            }
+        assert_true(run != 1 || compared > STEPS);
+        nn_plan_write(p, "x", x);
+        nn_plan_write(p, "side", side);
+        assert_int_equal(nn_plan_run(p, &e), 0);
+        nn_plan_read(p, "y", y[run]);
+        nn_plan_free(p);
+    }
+    assert_true(bytes[1] > bytes[0]);
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    assert_memory_not_equal(y[0], y[2], sizeof y[0]);
+    nn_device_close(d);
+    nn_weights_free(a);
+    nn_weights_free(b);
+}
+
 /* ---- cache ---- */
 
 typedef struct builder { nn_weights *w; nn_device *d; int built; } builder;
@@ -277,6 +354,7 @@ int main(void) {
         cmocka_unit_test(test_random_graphs),   cmocka_unit_test(test_slab_is_shared),
         cmocka_unit_test(test_errors_stick),    cmocka_unit_test(test_unknown_devices),
         cmocka_unit_test(test_pool_runs_every_task_once), cmocka_unit_test(test_cache_keeps_the_recent),
+        cmocka_unit_test(test_branches_share_no_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

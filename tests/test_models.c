@@ -429,8 +429,8 @@ static void wrong_files_are_named(void **state) {
     REFUSE(RVC_ERROR_ARGUMENT, PATHS(.hubert = hubert), "voice");
     REFUSE(RVC_ERROR_FILE, PATHS(.voice = nof0, .hubert = hubert, .index = "no-such.index"), "no-such.index");
     rvc_model_paths fine = {.voice = nof0, .hubert = hubert};
-    refuse(fine, (rvc_setup){.device = "vulkan"}, RVC_ERROR_DEVICE,
-           (const char *const[]){"vulkan", "cpu", NULL});
+    refuse(fine, (rvc_setup){.device = "vulkan", .precision = "bf16"}, RVC_ERROR_ARGUMENT,
+           (const char *const[]){"bf16", "--device cpu", NULL});
     refuse(fine, (rvc_setup){.precision = "f12"}, RVC_ERROR_ARGUMENT,
            (const char *const[]){"f12", "f32", "bf16", NULL});
     refuse(fine, (rvc_setup){.precision = "f16"}, RVC_ERROR_DEVICE, (const char *const[]){"f16", "f32", NULL});

@@ -26,7 +26,7 @@ static void test_real_salience(void **state) {
     (void)state;
     const char *hidden = check_shared("real/rmvpe_hidden.npy"), *track = check_shared("real/rmvpe_f0.npy");
     if (!hidden || !track) skip();
-    size_t count, n;
+    size_t count, n = 0;
     float *salience = npy_read_f32(hidden, &count), *want = npy_read_f32(track, &n);
     assert_non_null(salience);
     assert_non_null(want);
@@ -44,7 +44,7 @@ static void test_reference_salience(void **state) {
     (void)state;
     const char *path = check_shared("reference/stages_v2_40k.npz");
     if (!path) skip();
-    size_t count, n;
+    size_t count, n = 0;
     float *salience = check_array(path, "salience", &count), *want = check_array(path, "f0", &n);
     assert_int_equal(count, n * RMVPE_CLASSES);
     float *got = malloc(n * sizeof *got);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # packages.sh - checks that what the build needs is installed, and installs what is not.
 #
-#   packages.sh NAME...      NAME is a command (gcc, valgrind), a pkg-config module (sndfile) or "headers" (the C library's)
+#   packages.sh NAME...      NAME is a command (gcc, valgrind), a pkg-config module (sndfile), "headers" (the C library's),
+#                            "lavapipe" (a Vulkan driver that needs no GPU) or "validation" (Vulkan's validation layer)
 #
 # Nothing is touched when everything is there. As root, or where sudo asks no password, missing Debian packages are
 # installed; otherwise the one command to type is printed and the script fails, which stops make.
@@ -18,6 +19,10 @@ package_of() {
         libxxhash) echo libxxhash-dev ;;
         cmocka) echo libcmocka-dev ;;
         openblas) echo libopenblas-dev ;;
+        vulkan) echo libvulkan-dev ;;       # the headers; the loader is opened at run time
+        spirv-opt | spirv-val) echo spirv-tools ;;
+        lavapipe) echo mesa-vulkan-drivers ;;
+        validation) echo vulkan-validationlayers ;;
         headers) echo libc6-dev ;;
         cc) echo gcc ;;
         */*) echo "" ;;                     # a compiler given by its path
@@ -26,11 +31,13 @@ package_of() {
 }
 
 is_module() {
-    case $1 in sndfile | samplerate | fftw3f | fftw3 | libzip | libcjson | libxxhash | cmocka | openblas) true ;; *) false ;; esac
+    case $1 in sndfile | samplerate | fftw3f | fftw3 | libzip | libcjson | libxxhash | cmocka | openblas | vulkan) true ;; *) false ;; esac
 }
 
 is_there() {
     if is_module "$1"; then pkg-config --exists "$1" 2>/dev/null
+    elif [ "$1" = lavapipe ]; then ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1
+    elif [ "$1" = validation ]; then [ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ]
     elif [ "$1" = headers ]; then [ -e /usr/include/stdio.h ] || echo '#include <stdio.h>' | ${CC:-cc} -E - >/dev/null 2>&1
     else command -v "$1" >/dev/null 2>&1; fi
 }

@@ -17,7 +17,8 @@ typedef struct verify {
     npz *z;         /* the reference file */
     nn_device *device;
     nn_weights *voice, *hubert, *rmvpe; /* opened when first needed; NULL where not given */
-    double snr_db, segment_db; /* close enough, at the precision asked for */
+    double snr_db, segment_db;      /* close enough, on this device at the precision asked for */
+    double voicing, cents;          /* share of frames that may differ in voicing; what the others' pitch may be off besides */
     int passed, failed, skipped;
     nn_error e; /* why the current stage could not run */
 } verify;
@@ -25,7 +26,10 @@ typedef struct verify {
 /* How close is close enough. */
 #define VERIFY_SNR_DB 100.0    /* every network's output */
 #define VERIFY_SEGMENT_DB 80.0 /* a whole chunk of the pipeline, whose pitch went through our own mel */
+#define VERIFY_GPU_DB 90.0     /* the former on a GPU in f32 */
 #define VERIFY_REDUCED_DB 35.0 /* either, where products are f16 or bf16 */
+#define VERIFY_REDUCED_VOICING 0.001
+#define VERIFY_REDUCED_CENTS 5.0
 #define VERIFY_CENTS 0.01      /* f0 where both are voiced */
 #define VERIFY_PIPELINE_CENTS 0.1
 

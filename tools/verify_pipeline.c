@@ -117,7 +117,7 @@ static void compare_int16(verify *v, const rvc_audio *audio) {
         signal += (double)want[i] * (double)want[i];
     }
     double snr = error > 0 ? 10 * log10(signal / error) : 999;
-    bool close = v->snr_db < VERIFY_SNR_DB ? snr >= v->snr_db : (double)off <= (1 - int16_share) * (double)n;
+    bool close = v->snr_db < VERIFY_GPU_DB ? snr >= v->snr_db : (double)off <= (1 - int16_share) * (double)n;
     char note[128];
     snprintf(note, sizeof note, "%zu of %zu samples differ, %zu by more than %d", differ, n, off,
              INT16_STEPS);

@@ -127,11 +127,12 @@ static nn_code cpu_prepare(nn_plan *p, nn_error *e) {
     p->state = s;
     if (!s || !s->call) return nn_fail_memory(e, "a plan");
     nn_code code = NN_OK;
-    nn_weights_lock(p->graph->weights);
     for (int i = 0; i < p->count && !code; i++) {
         nn_node *n = p->node[i];
         if (n->op == NN_OP_input) continue;
-        code = d->table->kernel[n->op].pack(n, p->graph->weights, e);
+        nn_weights_lock(n->weights);
+        code = d->table->kernel[n->op].pack(n, n->weights, e);
+        nn_weights_unlock(n->weights);
         if (code) break;
         nn_call *c = &s->call[i];
         *c = (nn_call){.node = n, .threads = p->device->threads};
@@ -139,7 +140,6 @@ static nn_code cpu_prepare(nn_plan *p, nn_error *e) {
         n->workspace = c->shared_bytes;
         if (c->scratch_bytes > s->scratch_bytes) s->scratch_bytes = c->scratch_bytes;
     }
-    nn_weights_unlock(p->graph->weights);
     return code;
 }
 

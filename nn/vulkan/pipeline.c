@@ -1,0 +1,208 @@
+/* pipeline.c - compute pipelines: one per shader and set of constants, made when first wanted; and their cache on disk.
+ *
+ * The cache file is $XDG_CACHE_HOME/rvc or ~/.cache/rvc, named after the driver, with a checksum at its end: a driver is
+ * never given a damaged one. What cannot be read or written is as if it were not there. */
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device.h"
+
+static const nn_vk_shader *find(const char *stem, const char *variant) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", stem, variant);
+    for (int i = 0; i < nn_vk_shader_count; i++)
+        if (!strcmp(nn_vk_shaders[i].name, name)) return &nn_vk_shaders[i];
+    return NULL;
+}
+
+const nn_vk_shader *nn_vk_shader_find(const nn_vk_traits *t, const char *stem) {
+    const char *last = strrchr(stem, '_');
+    const bool khr = t->matrix_khr && last && !strcmp(last, "_matrix");
+    return find(stem, khr ? (t->f16 ? "khr16" : "khr32") : t->f16 ? "f16" : "f32");
+}
+
+nn_vk_pipeline *nn_vk_pipeline_get(nn_vk_device *d, const nn_vk_shader *shader, const uint32_t *constant) {
+    nn_vk_home *h = d->home;
+    for (int i = 0; i < h->pipelines; i++) {
+        nn_vk_pipeline *p = h->pipeline[i];
+        if (p->shader == shader && !memcmp(p->constant, constant, sizeof p->constant)) return p;
+    }
+    if (h->pipelines == h->pipeline_capacity) {
+        const int capacity = h->pipelines ? 2 * h->pipelines : 64;
+        nn_vk_pipeline **list = realloc(h->pipeline, (size_t)capacity * sizeof *list);
+        if (!list) return NULL;
+        h->pipeline = list;
+        h->pipeline_capacity = capacity;
+    }
+    nn_vk_pipeline *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->shader = shader;
+    memcpy(p->constant, constant, sizeof p->constant);
+    return h->pipeline[h->pipelines++] = p;
+}
+
+static void make_one(nn_vk_device *d, nn_vk_pipeline *p) {
+    VkSpecializationMapEntry entry[NN_VK_ALL_CONSTANTS];
+    for (uint32_t i = 0; i < NN_VK_ALL_CONSTANTS; i++) entry[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
+    VkSpecializationInfo constants = {NN_VK_ALL_CONSTANTS, entry, sizeof p->constant, p->constant};
+    VkShaderModuleCreateInfo module_info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                            .codeSize = p->shader->bytes,
+                                            .pCode = p->shader->code};
+    VkShaderModule module = VK_NULL_HANDLE;
+    p->result = d->api.CreateShaderModule(d->device, &module_info, NULL, &module);
+    if (p->result) return;
+    VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+                                        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                                                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                                                  .module = module,
+                                                  .pName = "main",
+                                                  .pSpecializationInfo = &constants},
+                                        .layout = d->layout};
+    p->result = d->api.CreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->handle);
+    d->api.DestroyShaderModule(d->device, module, NULL);
+}
+
+typedef struct job {
+    nn_vk_device *device;
+    atomic_int next;
+} job;
+
+static void *make_some(void *context) {
+    job *j = context;
+    for (int i; (i = atomic_fetch_add(&j->next, 1)) < j->device->home->pipelines;)
+        if (!j->device->home->pipeline[i]->handle) make_one(j->device, j->device->home->pipeline[i]);
+    return NULL;
+}
+
+/* Drivers take milliseconds to seconds for one pipeline, and threads side by side. */
+nn_code nn_vk_pipelines_make(nn_vk_device *d, nn_error *e) {
+    enum { MOST_THREADS = 16 };
+    pthread_t thread[MOST_THREADS];
+    const nn_vk_home *h = d->home;
+    int wanted = 0, threads = 0;
+    for (int i = 0; i < h->pipelines; i++) wanted += !h->pipeline[i]->handle;
+    if (!wanted) return NN_OK;
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    job j = {.device = d};
+    while (threads < MOST_THREADS && threads + 1 < wanted && threads + 1 < cores &&
+           !pthread_create(&thread[threads], NULL, make_some, &j))
+        threads++;
+    make_some(&j);
+    for (int i = 0; i < threads; i++) pthread_join(thread[i], NULL);
+    for (int i = 0; i < h->pipelines; i++) {
+        char what[120];
+        snprintf(what, sizeof what, "compiling the shader \"%s\"", h->pipeline[i]->shader->name);
+        const nn_code code = nn_vk_check(h->pipeline[i]->result, d->base.name, what, e);
+        if (code) return code;
+    }
+    return NN_OK;
+}
+
+void nn_vk_pipelines_free(nn_vk_device *d) {
+    nn_vk_home *h = d->home;
+    for (int i = 0; i < h->pipelines; i++) {
+        if (h->pipeline[i]->handle) d->api.DestroyPipeline(d->device, h->pipeline[i]->handle, NULL);
+        free(h->pipeline[i]);
+    }
+    free(h->pipeline);
+    h->pipeline = NULL;
+    h->pipelines = 0;
+}
+
+/* ---- the cache ---- */
+
+enum { PATH_MOST = 1024 };
+static const size_t cache_most = (size_t)256 << 20;
+
+/* FNV-1a (Fowler, Noll, Vo). */
+static uint64_t checksum(const unsigned char *p, size_t n) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+    return h;
+}
+
+static bool cache_path(const nn_vk_device *d, bool make, char path[PATH_MOST]) {
+    const char *root = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n;
+    if (root && *root == '/')
+        n = snprintf(path, PATH_MOST, "%s", root);
+    else if (home && *home == '/')
+        n = snprintf(path, PATH_MOST, "%s/.cache", home);
+    else
+        return false;
+    if (n < 0 || n > PATH_MOST - 80) return false;
+    if (make && mkdir(path, 0700) && errno != EEXIST) return false;
+    n += snprintf(path + n, (size_t)(PATH_MOST - n), "/rvc");
+    if (make && mkdir(path, 0700) && errno != EEXIST) return false;
+    const VkPhysicalDeviceProperties *p = &d->card.properties;
+    const uint64_t driver = checksum(p->pipelineCacheUUID, VK_UUID_SIZE);
+    n += snprintf(path + n, (size_t)(PATH_MOST - n), "/vulkan-%04x-%04x-%08x-%016" PRIx64, p->vendorID, p->deviceID,
+                  p->driverVersion, driver);
+    return n < PATH_MOST - 30;
+}
+
+/* The file's contents without the checksum, for free(); NULL where there is no whole file. */
+static unsigned char *read_cache(const char *path, size_t *bytes) {
+    struct stat s;
+    FILE *f = fopen(path, "rb");
+    if (!f) return NULL;
+    unsigned char *data = NULL;
+    if (!fstat(fileno(f), &s) && s.st_size > 8 && (size_t)s.st_size < cache_most) {
+        uint64_t sum;
+        const size_t size = (size_t)s.st_size;
+        *bytes = size - sizeof sum;
+        data = malloc(size);
+        const bool whole = data && fread(data, 1, size, f) == size;
+        if (whole) memcpy(&sum, data + *bytes, sizeof sum);
+        if (!whole || sum != checksum(data, *bytes)) {
+            free(data);
+            data = NULL;
+        }
+    }
+    fclose(f);
+    return data;
+}
+
+nn_code nn_vk_cache_load(nn_vk_device *d, nn_error *e) {
+    char path[PATH_MOST];
+    size_t bytes = 0;
+    unsigned char *data = cache_path(d, false, path) ? read_cache(path, &bytes) : NULL;
+    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+                                      .initialDataSize = data ? bytes : 0,
+                                      .pInitialData = data};
+    VkResult result = d->api.CreatePipelineCache(d->device, &info, NULL, &d->cache);
+    if (result && data) {                /* the driver does not like it: as if there were none */
+        info = (VkPipelineCacheCreateInfo){.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+        result = d->api.CreatePipelineCache(d->device, &info, NULL, &d->cache);
+        bytes = 0;
+    }
+    d->home->cache_bytes = data ? bytes : 0;
+    free(data);
+    return nn_vk_check(result, d->base.name, "the pipeline cache", e);
+}
+
+void nn_vk_cache_save(nn_vk_device *d) {
+    char path[PATH_MOST], part[PATH_MOST];
+    size_t bytes = 0;
+    if (!d->cache || d->api.GetPipelineCacheData(d->device, d->cache, &bytes, NULL) || bytes <= d->home->cache_bytes ||
+        bytes > cache_most || !cache_path(d, true, path))
+        return;
+    unsigned char *data = malloc(bytes + sizeof(uint64_t));
+    if (data && !d->api.GetPipelineCacheData(d->device, d->cache, &bytes, data)) {
+        const uint64_t sum = checksum(data, bytes);
+        memcpy(data + bytes, &sum, sizeof sum);
+        snprintf(part, sizeof part, "%.990s.%ld", path, (long)getpid());
+        FILE *f = fopen(part, "wb");
+        bool ok = f && fwrite(data, 1, bytes + sizeof sum, f) == bytes + sizeof sum;
+        if (f && fclose(f)) ok = false;
+        if (!ok || rename(part, path)) remove(part);
+    }
+    free(data);
+}
