@@ -12,10 +12,13 @@
  *   phase    A transposed convolution of stride s is s (s*s) convolutions, each giving every s-th output.
  *   panel    NN_NR output channels: bias, then one line of weights per (tap, input channel), packed once at load.
  *
- * Layers whose shape allows it take the Toom-Cook form instead, which is the same product over transformed rows
- * (toom_cook.h). Every output is summed by one task in one order: threads and blocks change no bit. */
+ * Layers whose shape allows it take a form with fewer multiplications instead, which is the same product over other
+ * rows: Toom-Cook (toom_cook.h), that of stride 2 (toom_strided.h), products by halves (strassen.h). Every output is
+ * summed by one task in one order: threads and blocks change no bit. */
 #include "conv_pack.h"
+#include "strassen.h"
 #include "toom_cook.h"
+#include "toom_strided.h"
 
 /* Input rows of a block: they and a panel stay in L2. In place they cost nothing to be taken, but panels to be read. */
 enum { BLOCK_BYTES = 160 * 1024, BLOCK_BYTES_IN_PLACE = 384 * 1024 };
@@ -66,16 +69,38 @@ static int phase_span(const nn_node *n, const nn_conv_phase *phase) {
     return tap_offset(n, &phase->tap[phase->taps - 1], phase->merged - 1) - tap_offset(n, &phase->tap[0], 0);
 }
 
+/* How a layer is computed. */
+typedef struct form {
+    bool (*suits)(const nn_node *n);
+    void (*setup)(nn_call *c);
+    void (*run)(const nn_call *c, int stage, int task, void *scratch);
+} form;
+
+static bool suits_toom(const nn_node *n) { return nn_toom_suits(n, NN_VW); }
+static bool suits_strided(const nn_node *n) { return !in_pairs(n) && nn_toom_suits_strided(n, NN_VW); }
+static bool suits_strassen(const nn_node *n) { return !in_pairs(n) && strassen_suits(n); }
+
+static const form *form_of(const nn_node *n) {
+    static const form forms[] = {{suits_toom, toom_setup, toom_run},
+                                 {suits_strided, strided_setup, strided_run},
+                                 {suits_strassen, strassen_setup, strassen_run}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (forms[i].suits(n)) return &forms[i];
+    return NULL;
+}
+
 nn_code NN_KERNEL(conv, pack)(nn_node *n, nn_weights *w, nn_error *e) {
-    nn_code code = nn_toom_suits(n, NN_VW) ? nn_toom_pack_weights(n, w, NN_VW, NN_ISA_NAME, e)
-                                           : nn_conv_pack_weights(n, w, NN_VW, in_pairs(n), NN_ISA_NAME, e);
+    nn_code code = suits_toom(n) || suits_strided(n) ? nn_toom_pack_weights(n, w, NN_VW, NN_ISA_NAME, e)
+                                                     : nn_conv_pack_weights(n, w, NN_VW, in_pairs(n), NN_ISA_NAME, e);
+    if (form_of(n) && !suits_toom(n)) n->share = (n->share > 0 ? n->share : 1) * 7 / 8;
     return code ? code : NN_KERNEL(map, pack)(n, w, e);
 }
 
 void NN_KERNEL(conv, setup)(nn_call *c) {
     const nn_node *n = c->node;
-    if (nn_toom_suits(n, NN_VW)) {
-        toom_setup(c);
+    const form *other = form_of(n);
+    if (other) {
+        other->setup(c);
         return;
     }
     const nn_conv_params *p = &n->u.conv;
@@ -202,10 +227,10 @@ static void set_segments(nn_rows_of *a, const nn_node *n, const nn_conv_phase *p
 }
 
 void NN_KERNEL(conv, run)(const nn_call *c, int stage, int task, void *scratch) {
-    (void)stage;
     const nn_node *n = c->node;
-    if (nn_toom_suits(n, NN_VW)) {
-        toom_run(c, task, scratch);
+    const form *other = form_of(n);
+    if (other) {
+        other->run(c, stage, task, scratch);
         return;
     }
     const nn_conv_params *p = &n->u.conv;

@@ -72,7 +72,7 @@ NN_TILE_INLINE void toom_in(const float *const *row, int channels, float slope, 
 #pragma GCC unroll 8
         for (int j = 0; j < points; j++) {
             const nn_v v = nn_load(row[j] + c);
-            x[j] = slope == 1 ? v : nn_select(v < 0.0f, v * slope, v);
+            x[j] = slope == 1 ? v : nn_max(v * slope, v);
         }
         if (points == 6)
             toom_b3(x, u);
@@ -124,7 +124,7 @@ static void toom_setup(nn_call *c) {
     const nn_node *n = c->node;
     const nn_conv_params *p = &n->u.conv;
     const nn_toom_pack *k = n->blob[0];
-    const int channels = n->in[0]->shape.c, image = p->kernel_h > 1, row_tiles = toom_tiles(n->shape.w);
+    const int channels = n->in[0]->shape.c / p->groups, image = p->kernel_h > 1, row_tiles = toom_tiles(n->shape.w);
     const int runs = image ? 1 : p->dilation, unit = image ? row_tiles : runs;    /* tiles gained by one more of a block */
     const int all = image ? n->shape.h : toom_tiles((n->shape.w + p->dilation - 1) / p->dilation);
     int block = (int)(TOOM_BYTES / ((size_t)(k->points * channels * unit) * sizeof(float)));
@@ -133,8 +133,7 @@ static void toom_setup(nn_call *c) {
     const int step = image && row_tiles > 1 ? NN_MR / 2 : NN_MR;                  /* whole register tiles */
     block = block < step ? step : block / step * step;
     const int blocks = (all + block - 1) / block;
-    int parts = (2 * c->threads + blocks - 1) / blocks;
-    if (parts > k->panels) parts = k->panels;
+    int parts = nn_least(nn_parts(2 * c->threads, blocks * p->groups), k->panels / p->groups);
     const int run_rows = image ? (block + p->kernel_h - 1) * row_tiles : block + k->pieces - 1;
     c->plan[TOOM_BLOCK] = block;
     c->plan[TOOM_BLOCKS] = blocks;
@@ -143,7 +142,7 @@ static void toom_setup(nn_call *c) {
     c->plan[TOOM_RUN_ROWS] = run_rows;
     c->plan[TOOM_RUNS] = runs;
     c->stages = 1;
-    c->tasks[0] = blocks * parts;
+    c->tasks[0] = blocks * parts * p->groups;
     size_t plane = (size_t)(run_rows * runs) * (size_t)channels;
     c->scratch_bytes = (plane * (size_t)k->points + (size_t)channels + (size_t)(NN_MR * NN_NR * (k->points + NN_TOOM_TILE))) *
                        sizeof(float);
@@ -162,7 +161,7 @@ static void toom_place(const nn_call *c, int block, int run, int i, int *y, int 
     }
 }
 
-static void toom_transform_block(const nn_call *c, int block, float *v, ptrdiff_t plane, float *zeros) {
+static void toom_transform_block(const nn_call *c, int block, int group, float *v, ptrdiff_t plane, float *zeros) {
     const nn_node *n = c->node;
     const nn_conv_params *p = &n->u.conv;
     const nn_toom_pack *k = n->blob[0];
@@ -170,20 +169,21 @@ static void toom_transform_block(const nn_call *c, int block, float *v, ptrdiff_
     const float slope = p->pre.kind == NN_STEP_LEAKY_RELU ? p->pre.value : p->pre.kind == NN_STEP_RELU ? 0 : 1;
     toom_input *const transform = k->points == 6 ? (slope == 1 ? toom_in3 : toom_in3_leaky)
                                                  : (slope == 1 ? toom_in4 : toom_in4_leaky);
-    memset(zeros, 0, (size_t)in.c * sizeof *zeros);
+    const int channels = in.c / p->groups;
+    memset(zeros, 0, (size_t)channels * sizeof *zeros);
     for (int run = 0; run < c->plan[TOOM_RUNS]; run++)
-        for (int i = 0; i < c->plan[TOOM_RUN_ROWS]; i++, v += in.c) {
+        for (int i = 0; i < c->plan[TOOM_RUN_ROWS]; i++, v += channels) {
             const float *row[NN_TOOM_POINTS];
             int y, x;
             toom_place(c, block, run, i, &y, &x);
             y -= p->pad_h;
             x -= p->pad_w;
             const bool row_inside = y >= 0 && y < in.h;
-            const float *from = c->in[0] + ((ptrdiff_t)y * in.w + x) * in.c;
+            const float *from = c->in[0] + ((ptrdiff_t)y * in.w + x) * in.c + group * channels;
             const ptrdiff_t step = (ptrdiff_t)p->dilation * in.c;
             for (int j = 0; j < k->points; j++, x += p->dilation, from += step)
                 row[j] = row_inside && x >= 0 && x < in.w ? from : zeros;
-            transform(row, in.c, slope, v, plane);
+            transform(row, channels, slope, v, plane);
         }
 }
 
@@ -199,11 +199,13 @@ static void toom_rows(const nn_call *c, int block, int run, int i, int rows, ptr
     }
 }
 
-static void toom_run(const nn_call *c, int task, void *scratch) {
+static void toom_run(const nn_call *c, int stage, int task, void *scratch) {
+    (void)stage;
     const nn_node *n = c->node;
     const nn_conv_params *p = &n->u.conv;
     const nn_toom_pack *k = n->blob[0];
-    const int parts = (int)c->plan[TOOM_PARTS], part = task % parts, block = task / parts, channels = n->in[0]->shape.c;
+    const int parts = (int)c->plan[TOOM_PARTS], part = task % parts, block = task / parts % (int)c->plan[TOOM_BLOCKS];
+    const int group = task / parts / (int)c->plan[TOOM_BLOCKS], channels = n->in[0]->shape.c / p->groups;
     const int run_rows = (int)c->plan[TOOM_RUN_ROWS], runs = (int)c->plan[TOOM_RUNS];
     const int row_tiles = (int)c->plan[TOOM_ROW_TILES], image = p->kernel_h > 1;
     const int left = image ? n->shape.h - block * (int)c->plan[TOOM_BLOCK]
@@ -211,15 +213,18 @@ static void toom_run(const nn_call *c, int task, void *scratch) {
     const int length = nn_least((int)c->plan[TOOM_BLOCK], left) * (image ? row_tiles : 1);
     const ptrdiff_t plane = (ptrdiff_t)run_rows * runs * channels;
     float *m = scratch, *y = m + NN_MR * NN_NR * k->points, *v = y + NN_MR * NN_NR * NN_TOOM_TILE, *zeros = v + plane * k->points;
-    toom_transform_block(c, block, v, plane, zeros);
+    toom_transform_block(c, block, group, v, plane, zeros);
 
     ptrdiff_t segment[16];
     for (int s = 0; s < k->segments; s++) segment[s] = (ptrdiff_t)s * row_tiles * channels;
     nn_rows_of a = {.row = channels, .segment = segment, .segments = k->segments, .length = k->pieces * channels};
     const int vectors = k->columns / NN_VW;
     const size_t point_floats = k->panel_floats / (size_t)k->points;
-    for (int panel = k->panels * part / parts; panel < k->panels * (part + 1) / parts; panel++) {
-        const int channel = panel * k->columns, count = nn_least(k->columns, n->shape.c - channel);
+    const int panels = k->panels / p->groups, out_channels = n->shape.c / p->groups, first = group * panels;
+    for (int panel = first + panels * part / parts; panel < first + panels * (part + 1) / parts; panel++) {
+        const int inner = (panel - first) * k->columns, channel = group * out_channels + inner;
+        const int count = nn_least(k->columns, out_channels - inner);
+        const float *bias = nn_toom_bias(k) + panel * k->columns;
         for (int run = 0; run < runs; run++)
             for (int i = 0; i < length; i += NN_MR) {
                 const int rows = nn_least(NN_MR, length - i);
@@ -229,9 +234,9 @@ static void toom_run(const nn_call *c, int task, void *scratch) {
                 }
                 ptrdiff_t row[NN_MR * NN_TOOM_TILE];
                 if (k->points == 6)
-                    toom_out(m, rows, vectors, 6, nn_toom_bias(k) + channel, y);
+                    toom_out(m, rows, vectors, 6, bias, y);
                 else
-                    toom_out(m, rows, vectors, 7, nn_toom_bias(k) + channel, y);
+                    toom_out(m, rows, vectors, 7, bias, y);
                 toom_rows(c, block, run, i, rows, row);
                 nn_steps_apply(c, y, NN_NR, row, rows * NN_TOOM_TILE, channel, count);
                 nn_tile_store(c, y, NN_NR, row, rows * NN_TOOM_TILE, channel, count);

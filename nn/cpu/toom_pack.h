@@ -8,7 +8,7 @@
 enum { NN_TOOM_TILE = 4, NN_TOOM_POINTS = 7 };   /* outputs of a tile; points, at most */
 
 typedef struct nn_toom_pack {
-    int points, pieces;           /* 6 points for 3 taps, 7 for pieces of 4 taps each */
+    int points, pieces;           /* 6 points for 3 taps, 7 for pieces of 4 taps each; 3 taps of stride 2: 5 and the middle tap */
     int segments;                 /* kernel rows: 1 for signals */
     int panels, columns;          /* panels of one or two vectors of output channels */
     size_t panel_floats, bias_at, floats_at;   /* in bytes from the blob's start: bias [panels*columns], panels */
@@ -26,6 +26,9 @@ static inline const float *nn_toom_panel(const nn_toom_pack *k, int panel, int p
 /* Stride 1, one group, 3 taps or more along w, channels that fill vectors, and not so many weights that reading them
  * would cost more than the multiplications saved. Depends on the layer alone, never on the length. */
 bool nn_toom_suits(const nn_node *n, int vector);
+
+/* The same with stride 2 and 3 taps (toom_strided.h). */
+bool nn_toom_suits_strided(const nn_node *n, int vector);
 
 /* Finds or makes the packed weights of conv node n and appends them to n->blob[]. */
 nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e);

@@ -8,6 +8,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 enum { NN_VW = 16, NN_MR = 14 };
@@ -36,8 +39,17 @@ static inline void nn_store_part(float *p, nn_v v, int n) { memcpy(p, &v, (size_
 
 /* m's lanes are all ones or zero: a where one, b where zero. */
 static inline nn_v nn_select(nn_vi m, nn_v a, nn_v b) { return (nn_v)((m & (nn_vi)a) | (~m & (nn_vi)b)); }
+/* a < b ? a : b and a > b ? a : b, so b where one is NaN. */
+#if defined(__AVX512F__)
+static inline nn_v nn_min(nn_v a, nn_v b) { return (nn_v)_mm512_min_ps((__m512)a, (__m512)b); }
+static inline nn_v nn_max(nn_v a, nn_v b) { return (nn_v)_mm512_max_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+static inline nn_v nn_min(nn_v a, nn_v b) { return (nn_v)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline nn_v nn_max(nn_v a, nn_v b) { return (nn_v)_mm256_max_ps((__m256)a, (__m256)b); }
+#else
 static inline nn_v nn_min(nn_v a, nn_v b) { return nn_select(a < b, a, b); }
 static inline nn_v nn_max(nn_v a, nn_v b) { return nn_select(a > b, a, b); }
+#endif
 
 /* Sum and maximum of the lanes, pairwise: one fixed order. */
 static inline float nn_sum(nn_v v) {
