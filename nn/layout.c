@@ -57,8 +57,7 @@ static bool at_once(const block *a, const block *b, int join) {
     return a->from <= b->to && b->from <= a->to;
 }
 
-/* The position of the first node of branch 0 that reads from branch 1; p->count: there is none. */
-static int find_join(const nn_plan *p) {
+int nn_plan_join(const nn_plan *p) {
     for (int i = 0; i < p->count; i++)
         for (int k = 0; !p->node[i]->branch && k < p->node[i]->n_in; k++)
             if (p->node[i]->in[k]->branch) return i;
@@ -125,7 +124,7 @@ nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
         if (p->node[i]->workspace)
             blocks[used++] = (block){(p->node[i]->workspace + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0, i, i,
                                      p->node[i]->branch};
-    p->slab_bytes = place(blocks, used, find_join(p), order, order + 2 * n + 1);
+    p->slab_bytes = place(blocks, used, nn_plan_join(p), order, order + 2 * n + 1);
     for (int i = 0; i < p->count; i++) {
         nn_node *m = p->node[i];
         m->offset = blocks[slot[m->index]].offset;

@@ -48,6 +48,9 @@ void nn_graph_fuse(nn_graph *g);
 /* layout.c: sets offset and workspace_offset of the plan's nodes and plan->slab_bytes. */
 nn_code nn_plan_layout(nn_plan *p, nn_error *e);
 
+/* The position of the first node of branch 0 that reads from branch 1; plan->count: there is none. */
+int nn_plan_join(const nn_plan *p);
+
 double nn_node_flops(const nn_node *n);
 
 #endif

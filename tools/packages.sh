@@ -2,6 +2,7 @@
 # packages.sh - checks that what the build needs is installed, and installs what is not.
 #
 #   packages.sh NAME...      NAME is a command (gcc, valgrind), a pkg-config module (sndfile), "headers" (the C library's),
+#                            deb:PACKAGE (a Debian package that is neither),
 #                            "lavapipe" (a Vulkan driver that needs no GPU) or "validation" (Vulkan's validation layer)
 #
 # Nothing is touched when everything is there. As root, or where sudo asks no password, missing Debian packages are
@@ -23,6 +24,7 @@ package_of() {
         spirv-opt | spirv-val) echo spirv-tools ;;
         lavapipe) echo mesa-vulkan-drivers ;;
         validation) echo vulkan-validationlayers ;;
+        deb:*) echo "${1#deb:}" ;;
         headers) echo libc6-dev ;;
         cc) echo gcc ;;
         */*) echo "" ;;                     # a compiler given by its path
@@ -36,6 +38,7 @@ is_module() {
 
 is_there() {
     if is_module "$1"; then pkg-config --exists "$1" 2>/dev/null
+    elif [ "${1#deb:}" != "$1" ]; then dpkg-query -W -f '${Status}' "${1#deb:}" 2>/dev/null | grep -q ' installed$'
     elif [ "$1" = lavapipe ]; then ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1
     elif [ "$1" = validation ]; then [ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ]
     elif [ "$1" = headers ]; then [ -e /usr/include/stdio.h ] || echo '#include <stdio.h>' | ${CC:-cc} -E - >/dev/null 2>&1

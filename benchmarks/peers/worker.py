@@ -47,14 +47,14 @@ def onnxruntime_runs(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("library", choices=("torch", "onnxruntime"))
+    parser.add_argument("peer", choices=("torch", "onnxruntime"))
     parser.add_argument("--threads", type=int, required=True)
     for name in ("inputs", "onnx", "hubert", "rmvpe", "voice"):
         parser.add_argument(f"--{name}")
     options = parser.parse_args()
-    make = {"torch": torch_runs, "onnxruntime": onnxruntime_runs}[options.library]
+    make = {"torch": torch_runs, "onnxruntime": onnxruntime_runs}[options.peer]
     runs, version, threads = make(options)
-    about = {"name": options.library, "version": version, "device": "cpu", "threads": threads}
+    about = {"name": options.peer, "version": version, "device": "cpu", "threads": threads}
     print(json.dumps(about), flush=True)
     for line in sys.stdin:
         name, _, path = line.rstrip("\n").partition(" ")

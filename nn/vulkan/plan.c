@@ -199,14 +199,6 @@ static void stamp(nn_vk_recorder *r, const nn_vk_plan *s, int i) {
     r->apart = true;
 }
 
-/* The position of the first node of branch 0 that reads from branch 1; 0: there is none. */
-static int find_join(const nn_plan *p) {
-    for (int i = 0; i < p->count; i++)
-        for (int k = 0; !p->node[i]->branch && k < p->node[i]->n_in; k++)
-            if (p->node[i]->in[k]->branch) return i;
-    return 0;
-}
-
 static void record_node(nn_vk_recorder *r, const nn_plan *p, int i) {
     const nn_vk_plan *s = p->state;
     r->set = s->part[s->call[i].part].set;
@@ -223,10 +215,10 @@ static int next_of(const nn_plan *p, int branch, int at, int end) {
 /* Before the join the nodes of both branches alternately, in proportion: a node of one is not behind one of the other's, so it
  * runs beside it, and needs no barrier of its own. */
 static void record_merged(nn_vk_recorder *r, const nn_plan *p) {
-    const int join = find_join(p);
+    const int join = nn_plan_join(p);
     int all[2] = {0, 0}, done[2] = {0, 0}, at[2] = {0, 0};
     const int end[2] = {join, p->count};
-    for (int b = 0; b < 2 && join; b++)
+    for (int b = 0; b < 2; b++)
         for (int i = next_of(p, b, 0, end[b]); i < end[b]; i = next_of(p, b, i + 1, end[b])) all[b]++;
     while (done[0] + done[1] < all[0] + all[1] && !r->error.code) {
         const int b = (int64_t)done[1] * all[0] <= (int64_t)done[0] * all[1] && done[1] < all[1] ? 1 : done[0] < all[0] ? 0 : 1;
@@ -235,7 +227,7 @@ static void record_merged(nn_vk_recorder *r, const nn_plan *p) {
         done[b]++;
     }
     for (int i = join; i < p->count && !r->error.code; i++)
-        if (!join || !p->node[i]->branch) record_node(r, p, i);
+        if (!p->node[i]->branch) record_node(r, p, i);
 }
 
 /* A profile wants the nodes one after another. */
