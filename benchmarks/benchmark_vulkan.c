@@ -25,7 +25,7 @@
 #include "../rvc/hubert.h"
 #include "../rvc/synthesizer.h"
 
-enum { RUNS = 10, NETWORK_RUNS = 30, MOST_TILES = 16 };
+enum { RUNS = 10, NETWORK_RUNS = 30, MOST_TILES = 20 };
 
 typedef struct options {
     const char *device, *models, *only;
@@ -48,6 +48,10 @@ static const shape shapes[] = {
     {"generator 64 k11 d5", 1, 105200, 64, 64, 1, 11, 1, 25, 5, 1, false, true, false, false},
     {"generator 32 k3 d1", 1, 210400, 32, 32, 1, 3, 1, 1, 1, 1, false, true, true, false},
     {"generator 32 k11 d5", 1, 210400, 32, 32, 1, 11, 1, 25, 5, 1, false, true, false, false},
+    {"generator 256 k7 d3 long", 1, 19540, 256, 256, 1, 7, 1, 9, 3, 1, false, true, true, false},
+    {"generator 128 k3 d1 long", 1, 195400, 128, 128, 1, 3, 1, 1, 1, 1, false, true, true, false},
+    {"generator 64 k7 d3 long", 1, 390800, 64, 64, 1, 7, 1, 9, 3, 1, false, true, true, false},
+    {"generator 32 k7 d3 long", 1, 781600, 32, 32, 1, 7, 1, 9, 3, 1, false, true, true, false},
     {"generator last", 1, 210400, 32, 1, 1, 7, 1, 3, 1, 1, false, true, false, false},
     {"up 512->256 x10", 1, 526, 512, 256, 1, 16, 10, 3, 1, 1, true, true, false, false},
     {"up 256->128 x10", 1, 5260, 256, 128, 1, 16, 10, 3, 1, 1, true, true, true, false},
@@ -61,6 +65,8 @@ static const shape shapes[] = {
     {"hubert 768->768", 1, 349, 768, 768, 1, 1, 1, 0, 1, 1, false, false, true, false},
     {"hubert 768->3072", 1, 349, 768, 3072, 1, 1, 1, 0, 1, 1, false, false, false, true},
     {"hubert 3072->768", 1, 349, 3072, 768, 1, 1, 1, 0, 1, 1, false, false, true, false},
+    {"hubert 768->768 long", 1, 1064, 768, 768, 1, 1, 1, 0, 1, 1, false, false, true, false},
+    {"hubert 768->3072 long", 1, 1064, 768, 3072, 1, 1, 1, 0, 1, 1, false, false, false, true},
     {"prior 192->768 k3", 1, 700, 192, 768, 1, 3, 1, 1, 1, 1, false, false, false, false},
     {"prior 192->384 k5", 1, 700, 192, 384, 1, 5, 1, 2, 1, 1, false, false, false, false},
     {"rmvpe 1->16", 704, 128, 1, 16, 3, 3, 1, 1, 1, 1, false, false, false, false},
@@ -328,7 +334,7 @@ static nn_code run_shapes(const options *o, bool tiles, nn_error *e) {
     for (int precision = 32; precision >= 16 && !code; precision -= 16) {
         if (o->precision && o->precision != precision) continue;
         if (tiles) {
-            code = run_tiles(o, w, precision, "matrix", 10, want, counts, e);
+            code = run_tiles(o, w, precision, "matrix", precision == 16 ? 14 : 9, want, counts, e);
             if (!code && precision == 32) code = run_tiles(o, w, precision, "plain", 9, want, counts, e);
         } else {
             code = run_chosen(o, w, precision, NULL, want, flops, counts, e);

@@ -59,7 +59,7 @@ typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKH
     X(EndCommandBuffer) X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch)                \
     X(CmdPipelineBarrier) X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdResetQueryPool) X(CmdWriteTimestamp)                 \
     X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults)                                                     \
-    X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences)
+    X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences) X(CreateSemaphore) X(DestroySemaphore)
 
 typedef struct nn_vk_api {
 #define X(name) PFN_vk##name name;

@@ -52,17 +52,20 @@ static bool has_matrices_khr(const nn_vk_api *api, VkPhysicalDevice card) {
     return false;
 }
 
-/* The first family that computes and has several queues, one for each of the devices opened beside one another; else the first
- * that computes. */
+/* Families are better with several queues, for those of a device's that run beside one another and for the devices opened
+ * beside it; and best without graphics: what is on several queues of an NVIDIA card's graphics family runs in turns, on those
+ * of its computing family together. */
 static void read_queue(const nn_vk_api *api, nn_vk_card *c) {
     enum { MOST = 32 };
     VkQueueFamilyProperties family[MOST];
     uint32_t count = MOST;
+    int best = -1;
     api->GetPhysicalDeviceQueueFamilyProperties(c->handle, &count, family);
     c->family = UINT32_MAX;
     for (uint32_t i = 0; i < count; i++) {
-        if (!(family[i].queueFlags & VK_QUEUE_COMPUTE_BIT)) continue;
-        if (c->family != UINT32_MAX && (c->queues > 1 || family[i].queueCount < 2)) continue;
+        const int worth = (family[i].queueCount > 1 ? 2 : 0) + (family[i].queueFlags & VK_QUEUE_GRAPHICS_BIT ? 0 : 1);
+        if (!(family[i].queueFlags & VK_QUEUE_COMPUTE_BIT) || worth <= best) continue;
+        best = worth;
         c->family = i;
         c->queues = family[i].queueCount < NN_VK_QUEUES ? family[i].queueCount : NN_VK_QUEUES;
         c->tick = family[i].timestampValidBits ? c->properties.limits.timestampPeriod : 0;

@@ -4,21 +4,22 @@
  *   matrix   cooperative matrices, of float16 or of pairs of float16 (conv_matrix.comp); input channels in
  * eights
  *
- * A tile is chosen by the time it should take: tiles go over the device's units in waves, and each takes a
- * time of its own plus one for every 16 factors of its sum, as measured. RVC_VULKAN_CONV=plain:3 forces path
- * and tile, for measuring. */
+ * A tile is chosen by the time it should take, as measured: what one takes alone and what each further one
+ * takes a unit, both with a part for every 16 factors of its sum. RVC_VULKAN_CONV=plain:3 forces path and
+ * tile, for measuring. */
 #include <stdio.h>
 #include <string.h>
 
 #include "conv_weights.h"
 
 enum { FETCH_VECTOR, FETCH_SINGLE, FETCH_FLAT };
-enum { LEAST_STEPS = 8, MOST_SPLITS = 8, FEW_ROWS = 32 }; /* of a part of a split sum; parts */
+enum { LEAST_STEPS = 8, MOST_SPLITS = 8, FEW_ROWS = 16 }; /* of a part of a split sum; parts */
 
 typedef struct tile {
     int m, n, k;                 /* rows, channels, input channels of a step */
     int threads, part_m, part_n; /* an invocation's (plain) or a subgroup's (matrix) share */
-    float fixed, unit;           /* microseconds of a tile, and for 16 factors of its sums (one H200) */
+    float first, first_16;       /* microseconds until a tile is done, and for each 16 factors of its sums (one H200) */
+    float next, next_16;         /* ... and for one that a unit does besides */
     int rows, buffers;           /* matrix: rows of weights in a step, several taps' or of one long row */
 } tile;
 
@@ -33,25 +34,27 @@ typedef struct path {
     { name, shader, vector, tiles, sizeof(tiles) / sizeof *(tiles) }
 
 static const tile plain_tiles[] = {
-    {128, 128, 16, 256, 8, 8, 5.4f, 2.08f, 0, 0}, {128, 64, 16, 256, 8, 4, 5.2f, 1.32f, 0, 0},
-    {64, 64, 16, 256, 4, 4, 0.5f, 0.70f, 0, 0},   {256, 32, 16, 256, 8, 4, 6.5f, 1.40f, 0, 0},
-    {128, 32, 16, 256, 4, 4, 2.6f, 0.74f, 0, 0},  {32, 32, 16, 64, 4, 4, 0.4f, 0.24f, 0, 0},
-    {256, 16, 16, 256, 4, 4, 4.5f, 0.79f, 0, 0},  {512, 4, 16, 256, 2, 4, 3.6f, 0.73f, 0, 0},
-    {64, 64, 16, 64, 8, 8, 0.4f, 0.95f, 0, 0},
+    {128, 128, 16, 256, 8, 8, 43.4f, 1.910f, 0.00f, 2.348f, 0, 0}, {128, 64, 16, 256, 8, 4, 20.2f, 1.833f, 4.35f, 1.298f, 0, 0},
+    {64, 64, 16, 256, 4, 4, 18.1f, 0.772f, 0.06f, 0.649f, 0, 0},   {256, 32, 16, 256, 8, 4, 17.2f, 1.829f, 5.59f, 1.431f, 0, 0},
+    {128, 32, 16, 256, 4, 4, 12.0f, 0.865f, 2.29f, 0.757f, 0, 0},  {32, 32, 16, 64, 4, 4, 0.00f, 0.815f, 0.75f, 0.176f, 0, 0},
+    {256, 16, 16, 256, 4, 4, 9.0f, 0.790f, 2.30f, 0.700f, 0, 0},   {512, 4, 16, 256, 2, 4, 7.2f, 0.730f, 1.80f, 0.650f, 0, 0},
+    {64, 64, 16, 64, 8, 8, 23.7f, 1.194f, 0.65f, 0.778f, 0, 0},
 };
 static const tile half_tiles[] = {
-    {128, 128, 32, 256, 64, 32, 3.4f, 0.34f, 32, 2}, {128, 128, 32, 256, 64, 32, 3.3f, 0.30f, 64, 2},
-    {128, 64, 64, 256, 32, 32, 2.5f, 0.19f, 64, 2},  {64, 64, 64, 128, 32, 32, 1.4f, 0.16f, 128, 1},
-    {128, 32, 32, 128, 32, 32, 1.5f, 0.18f, 128, 1}, {256, 32, 32, 256, 32, 32, 3.1f, 0.20f, 128, 1},
-    {128, 16, 16, 128, 32, 16, 0.7f, 0.09f, 64, 1},  {64, 64, 64, 256, 16, 32, 1.6f, 0.14f, 64, 2},
-    {64, 128, 64, 256, 32, 32, 2.0f, 0.19f, 64, 2},  {256, 64, 32, 256, 64, 32, 4.3f, 0.29f, 64, 2},
+    {128, 128, 32, 128, 64, 64, 15.9f, 0.469f, 3.39f, 0.150f, 32, 1}, {64, 128, 32, 128, 32, 64, 12.5f, 0.294f, 0.63f, 0.144f, 32, 1},
+    {128, 64, 32, 128, 32, 64, 14.2f, 0.284f, 0.52f, 0.149f, 32, 1},  {64, 64, 32, 128, 32, 32, 9.7f, 0.253f, 0.43f, 0.082f, 32, 1},
+    {256, 32, 32, 256, 32, 32, 8.9f, 0.439f, 1.28f, 0.236f, 32, 1},   {128, 32, 32, 128, 32, 32, 17.6f, 0.269f, 0.58f, 0.105f, 32, 2},
+    {64, 32, 32, 128, 16, 32, 5.1f, 0.324f, 0.38f, 0.066f, 32, 1},    {64, 64, 64, 256, 16, 32, 8.9f, 0.210f, 1.76f, 0.131f, 64, 2},
+    {64, 64, 64, 128, 32, 32, 13.6f, 0.127f, 1.33f, 0.131f, 128, 1},  {128, 128, 32, 256, 64, 32, 18.5f, 0.392f, 3.12f, 0.257f, 64, 2},
+    {64, 128, 64, 256, 32, 32, 9.6f, 0.223f, 2.20f, 0.182f, 64, 2},   {128, 64, 64, 256, 32, 32, 13.0f, 0.243f, 2.01f, 0.159f, 64, 2},
+    {32, 64, 64, 128, 16, 32, 9.4f, 0.209f, 0.70f, 0.115f, 64, 2},    {64, 32, 64, 128, 16, 32, 5.2f, 0.301f, 0.79f, 0.076f, 64, 2},
 };
 static const tile pair_tiles[] = {
-    {64, 64, 64, 256, 16, 32, 2.7f, 0.22f, 64, 2},   {128, 64, 32, 256, 32, 32, 3.8f, 0.44f, 32, 2},
-    {128, 128, 32, 512, 32, 32, 3.6f, 0.72f, 32, 2}, {64, 128, 32, 256, 32, 32, 2.6f, 0.44f, 32, 2},
-    {128, 32, 32, 128, 32, 32, 6.2f, 0.27f, 32, 2},  {64, 32, 64, 128, 16, 32, 3.2f, 0.17f, 64, 2},
-    {256, 32, 32, 256, 32, 32, 9.0f, 0.31f, 32, 2},  {64, 64, 32, 128, 32, 32, 2.9f, 0.31f, 32, 2},
-    {32, 64, 64, 128, 16, 32, 1.5f, 0.23f, 64, 2},
+    {64, 64, 64, 256, 16, 32, 5.0f, 0.519f, 3.63f, 0.202f, 64, 2},    {128, 64, 32, 256, 32, 32, 24.6f, 0.721f, 3.29f, 0.379f, 32, 2},
+    {128, 128, 32, 512, 32, 32, 17.0f, 1.018f, 2.84f, 0.744f, 32, 2}, {64, 128, 32, 256, 32, 32, 31.2f, 0.342f, 1.59f, 0.480f, 32, 2},
+    {128, 32, 32, 128, 32, 32, 33.2f, 0.443f, 3.38f, 0.371f, 32, 2},  {64, 32, 64, 128, 16, 32, 12.7f, 0.299f, 3.06f, 0.198f, 64, 2},
+    {256, 32, 32, 256, 32, 32, 25.6f, 0.593f, 6.79f, 0.383f, 32, 2},  {64, 64, 32, 128, 32, 32, 25.4f, 0.318f, 2.25f, 0.348f, 32, 2},
+    {32, 64, 64, 128, 16, 32, 6.5f, 0.433f, 2.11f, 0.215f, 64, 2},
 };
 static const path plain = PATH("plain", "conv", 4, plain_tiles),
                   half = PATH("matrix", "conv_matrix", 8, half_tiles),
@@ -142,8 +145,7 @@ static bool place_matrix(choice *c, const nn_node *n, const nn_vk_conv_layout *l
     for (c->buffers = once ? 1 : t->buffers; c->buffers >= 1; c->buffers--) {
         const size_t x = (size_t)(c->resident ? 1 : c->buffers) * (size_t)c->rows * (size_t)(c->k / 8 + 1);
         const size_t w = (size_t)c->buffers * (size_t)(c->taps * c->k) * (size_t)(t->n / 8 + 1);
-        const size_t out =
-            subgroups * (size_t)(parts == 1 ? t->part_m : 16) * ((size_t)t->part_n / value + 1);
+        const size_t out = subgroups * 16 * ((size_t)t->part_n / value + 1);
         const size_t vectors = parts * (x + w) > out ? parts * (x + w) : out;
         if (vectors * 16 <= traits->shared_bytes) return t->threads <= (int)traits->invocations;
     }
@@ -184,12 +186,14 @@ static double units_of(const product *q, const choice *c) {
     return (double)(nn_vk_parts(c_in, k) * k * nn_vk_parts(taps, (size_t)c->taps) * (size_t)c->taps) / 16;
 }
 
-/* Microseconds. */
+/* Microseconds. A unit works on several tiles at a time: the first takes its time, each further one less. */
 static double cost(const product *q, const choice *c, int splits, const nn_vk_traits *traits) {
-    const double tiles = (double)groups_of(q, c->tile) * splits, units = traits->units;
-    const double waves = tiles <= units ? 1 : tiles / units + 0.5;
+    const tile *t = c->tile;
+    const double each = (double)groups_of(q, t) * splits / traits->units, steps = units_of(q, c) / splits;
+    const double first = (double)t->first + (double)t->first_16 * steps,
+                 next = (double)t->next + (double)t->next_16 * steps;
     const double sum = splits > 1 ? 5 + (double)q->rows * q->channels * splits * 2e-6 : 0;
-    return waves * ((double)c->tile->fixed + (double)c->tile->unit * units_of(q, c) / splits) + sum;
+    return first + (each > 1 ? (each - 1) * next : 0) + sum;
 }
 
 /* Parts that fill the device, each long enough to be worth it. A resident signal is split by steps of its
@@ -225,7 +229,6 @@ static void choose_tile(choice *out, double *best, const path *p, const nn_node 
     for (int i = 0; i < p->tiles; i++) {
         choice c = {.path = p, .tile = &p->tile[i]};
         if ((obey && !forced(traits, p, i)) || !place(&c, n, l, traits)) continue;
-        if (p != &plain && c.tile->n < 32 && q->channels > c.tile->n) continue;
         c.splits = splits_for(q, &c, traits);
         double time = cost(q, &c, c.splits, traits);
         if (c.splits > 1 && cost(q, &c, 1, traits) <= time) {
@@ -357,6 +360,14 @@ static void record_sum(nn_vk_recorder *r, const nn_vk_call *c, const push_consta
                                    .x = groups < NN_VK_MAX_GROUPS ? groups : NN_VK_MAX_GROUPS});
 }
 
+/* Steps that come first and add a tensor, at most as many as conv_matrix.comp fetches ahead. */
+static uint32_t leading_adds(const nn_node *n) {
+    enum { MOST = 3 };
+    uint32_t count = 0;
+    while (count < MOST && (int)count < n->n_steps && n->steps[count].kind == NN_STEP_ADD) count++;
+    return count;
+}
+
 static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
     const nn_node *n = c->node;
     const nn_conv_params *p = &n->u.conv;
@@ -384,7 +395,7 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                         (uint32_t)t->threads,
                                         (uint32_t)t->part_m,
                                         (uint32_t)t->part_n};
-    const bool eights = n->shape.c % 8 == 0 && q.channels % 8 == 0, even = eights && l.phases_y == 1;
+    const bool eights = n->shape.c % 8 == 0 && q.channels % 8 == 0;
     const uint32_t matrix_constants[] = {(uint32_t)t->m,
                                          (uint32_t)t->n,
                                          (uint32_t)c->plan[PLAN_K],
@@ -395,7 +406,7 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                          (uint32_t)p->kernel_w,
                                          image,
                                          split,
-                                         (uint32_t)(eights + 2 * even),
+                                         eights,
                                          (uint32_t)t->threads,
                                          (uint32_t)t->part_m,
                                          (uint32_t)t->part_n,
@@ -407,7 +418,8 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                          (uint32_t)c->plan[PLAN_BUFFERS],
                                          p->transposed ? 0 : (uint32_t)(p->kernel_h * p->kernel_w),
                                          (uint32_t)-p->pad_h,
-                                         (uint32_t)-p->pad_w};
+                                         (uint32_t)-p->pad_w,
+                                         eights && !split ? leading_adds(n) : 0};
     nn_vk_dispatch d = {.shader = way->shader,
                         .steps = split ? NULL : c,
                         .push = &push,

@@ -15,9 +15,9 @@
 // that of both rests are added up, which leaves an error as small as float32's own (Markidis et al. 2018). A factor beyond
 // 65504 becomes infinite and the result not a number, which the caller finds.
 //
-// The weights of the next step are on their way in registers. The sums begin as bias plus what the node adds first (its
-// residual), so that those reads cost no time at the end; further steps are applied to the matrices themselves. Only blocks
-// over the output's edge, and what cannot be addressed as rows at one distance, leave through shared memory.
+// The weights of the next step are on their way in registers. Sums leave 16 rows at a time through shared memory, so that
+// every invocation adds, activates and writes eight channels at once. What counts besides the products is how many workgroups
+// a unit can hold, since nothing else hides their loads: hence as little shared memory and as few registers as will do.
 //
 // gl_WorkGroupID: x is the tile of channels, y of rows, z = (phase * groups + group) * splits + split; see conv.glsl.
 #pragma use_vulkan_memory_model
@@ -30,7 +30,6 @@
 #define x_matrix fcoopmatNV<16, gl_ScopeSubgroup, 16, SIDE_X>
 #define w_matrix fcoopmatNV<16, gl_ScopeSubgroup, SIDE_W, 16>
 #define sum_matrix fcoopmatNV<32, gl_ScopeSubgroup, 16, 16>
-#define half_matrix fcoopmatNV<16, gl_ScopeSubgroup, 16, 16>
 #define LOAD(m, from, at, pitch) coopMatLoadNV(m, from, at, pitch, false)
 #define STORE(m, to, at, pitch) coopMatStoreNV(m, to, at, pitch, false)
 #define MULTIPLY_ADD(a, b, c) coopMatMulAddNV(a, b, c)
@@ -66,7 +65,7 @@ layout(constant_id = 14) const uint PRE = 255;          // pre-activation, a ste
 layout(constant_id = 15) const uint TAPS_X = 1;         // of an image
 layout(constant_id = 16) const bool IMAGE = false;
 layout(constant_id = 17) const bool SPLIT = false;
-layout(constant_id = 18) const uint OUT = 0;            // 1: channels come in eights; 3: and rows at one distance
+layout(constant_id = 18) const bool EIGHTS = false;     // output channels come in eights
 layout(constant_id = 19) const uint THREADS = 256;
 layout(constant_id = 20) const uint WM = 32;            // a subgroup's share
 layout(constant_id = 21) const uint WN = 32;
@@ -79,10 +78,12 @@ layout(constant_id = 27) const uint BUFFERS = 2;        // of w, and of x where 
 layout(constant_id = 28) const uint TAPS = 0;           // 0: phases differ, see the table
 layout(constant_id = 29) const int FIRST_Y = 0;         // offset of the first tap, where TAPS
 layout(constant_id = 30) const int FIRST_X = 0;
+// The first steps that add a tensor: their operands are fetched ahead, eight channels at a time. (Nothing read from the
+// slab moves across what is written to it, so who fetches late waits each time.)
+layout(constant_id = 31) const uint ADDS = 0;
 layout(constant_id = 100) const uint SIDE_X = 16;
 layout(constant_id = 101) const uint SIDE_W = 16;
 
-const bool EIGHTS = (OUT & 1) != 0, EVEN = (OUT & 2) != 0;
 #define STEP_CHANNELS C_OUT
 #include "steps.glsl"
 
@@ -92,10 +93,8 @@ layout(set = 0, binding = 1) readonly buffer Weights8 { uvec4 weights8[]; };
 const uint SIDE = 16;
 const uint PER_X = BK / 8, PER_W = BN / 8;              // vectors of a row
 const uint KS = RESIDENT ? TPS * BK : BK;               // rows of w in a step
-const uint BATCH = 3;                                   // of rows fetched at once, where not all are
 const uint X_LOADS = (ROWS * PER_X + THREADS - 1) / THREADS;
 const uint W_LOADS = (KS * PER_W + THREADS - 1) / THREADS;
-const bool AHEAD = X_LOADS <= 4;
 const uint X_PITCH = PER_X + 1, W_PITCH = PER_W + 1;
 const uint X_SIZE = (RESIDENT ? 1 : BUFFERS) * ROWS * X_PITCH;
 const uint W_SIZE = BUFFERS * KS * W_PITCH;
@@ -104,12 +103,11 @@ const uint PARTS = 1, PER_VECTOR = 8;                   // planes of factors; va
 #else
 const uint PARTS = 2, PER_VECTOR = 4;
 #endif
+const uint BATCH = 6 / PARTS;                           // vectors of a signal that an invocation has on their way
 const uint PLANE = X_SIZE + W_SIZE;
 const uint OUT_PITCH = WN / PER_VECTOR + 1;             // a subgroup's outputs on their way out
-const uint OUT_SUMS = PARTS == 1 ? WM / SIDE : 1;       // rows of matrices at once
-const uint OUT_SIZE = THREADS / 32 * OUT_SUMS * SIDE * OUT_PITCH;
+const uint OUT_SIZE = THREADS / 32 * SIDE * OUT_PITCH;
 const uint TILE = PARTS * PLANE > OUT_SIZE ? PARTS * PLANE : OUT_SIZE;
-const uint SETS = PARTS == 2 ? 1 : 2;                    // of matrices in registers
 const uint SUMS_M = WM / SIDE, SUMS_N = WN / SIDE;
 
 shared uvec4 tile[TILE];
@@ -219,15 +217,6 @@ void store_row(uint index, eight v) {
     if (index < ROWS * PER_X) put_values((q % STRIDE * (ROWS / STRIDE) + q / STRIDE) * X_PITCH + index % PER_X, v);
 }
 
-void fetch_signal(uint c0) {
-    [[unroll]] for (uint i = 0; i < X_LOADS; i++) x_next[i] = fetch_row(gl_LocalInvocationID.x + i * THREADS, c0);
-}
-
-void store_signal() {
-    [[unroll]] for (uint i = 0; i < X_LOADS; i++) store_row(gl_LocalInvocationID.x + i * THREADS, x_next[i]);
-}
-
-// Both, where it is too much for the registers.
 void load_signal(uint c0) {
     [[dont_unroll]] for (uint from = gl_LocalInvocationID.x; from < ROWS * PER_X; from += BATCH * THREADS) {
         eight v[BATCH];
@@ -309,38 +298,36 @@ uint tap_row(uint tap) {
     return q % STRIDE * (ROWS / STRIDE) + q / STRIDE;
 }
 
-#define LOAD_FACTORS(set, u)                                                                                           \
+#define LOAD_FACTORS(u)                                                                                                \
     {                                                                                                                  \
         const uint row = RESIDENT ? tap_row(tap + (u) * SIDE / BK) : b * ROWS;                                         \
         const uint x_at = (row + part_m()) * X_PITCH + (u) * SIDE % BK / 8;                                            \
         const uint w_at = X_SIZE + (b * KS + (u) * SIDE) * W_PITCH + part_n() / 8;                                     \
         [[unroll]] for (uint p = 0; p < PARTS; p++) {                                                                  \
             [[unroll]] for (uint i = 0; i < SUMS_M; i++)                                                               \
-                LOAD(x[((set) * PARTS + p) * SUMS_M + i], tile, p * PLANE + x_at + i * SIDE * X_PITCH, X_PITCH);       \
+                LOAD(x[p * SUMS_M + i], tile, p * PLANE + x_at + i * SIDE * X_PITCH, X_PITCH);                         \
             [[unroll]] for (uint j = 0; j < SUMS_N; j++)                                                               \
-                LOAD(w[((set) * PARTS + p) * SUMS_N + j], tile, p * PLANE + w_at + j * 2, W_PITCH);                    \
+                LOAD(w[p * SUMS_N + j], tile, p * PLANE + w_at + j * 2, W_PITCH);                                      \
         }                                                                                                              \
     }
 
-#define ADD_PRODUCTS(sum, set, px, pw)                                                                                 \
+#define ADD_PRODUCTS(sum, px, pw)                                                                                      \
     [[unroll]] for (uint j = 0; j < SUMS_N; j++)                                                                       \
         [[unroll]] for (uint i = 0; i < SUMS_M; i++)                                                                   \
-            sum[i * SUMS_N + j] = MULTIPLY_ADD(x[((set) * PARTS + px) * SUMS_M + i], w[((set) * PARTS + pw) * SUMS_N + j], \
-                                               sum[i * SUMS_N + j]);
+            sum[i * SUMS_N + j] =                                                                                      \
+                MULTIPLY_ADD(x[(px) * SUMS_M + i], w[(pw) * SUMS_N + j], sum[i * SUMS_N + j]);
 
-// A step: rows of w in buffer b and what of x belongs to them. The next matrices are loaded while some are multiplied.
+// A step: rows of w in buffer b and what of x belongs to them.
 void multiply(uint tap, uint b) {
-    x_matrix x[SETS * PARTS * SUMS_M];
-    w_matrix w[SETS * PARTS * SUMS_N];
-    LOAD_FACTORS(0, 0)
+    x_matrix x[PARTS * SUMS_M];
+    w_matrix w[PARTS * SUMS_N];
     [[unroll]] for (uint u = 0; u < KS / SIDE; u++) {
-        if (SETS == 2 && u + 1 < KS / SIDE) LOAD_FACTORS((u + 1) % SETS, u + 1)
-        ADD_PRODUCTS(sum, u % SETS, 0, 0)
+        LOAD_FACTORS(u)
+        ADD_PRODUCTS(sum, 0, 0)
 #ifndef NN_F16
-        ADD_PRODUCTS(low, u % SETS, 1, 0)                // the product of what both lack is too small to matter
-        ADD_PRODUCTS(low, u % SETS, 0, 1)
+        ADD_PRODUCTS(low, 1, 0)                          // the product of what both lack is too small to matter
+        ADD_PRODUCTS(low, 0, 1)
 #endif
-        if (SETS == 1 && u + 1 < KS / SIDE) LOAD_FACTORS(0, u + 1)
     }
 }
 
@@ -348,13 +335,9 @@ void sum_signal() {
     const uint chunks = (C + BK - 1) / BK, first = chunks * split / push.splits, last = chunks * (split + 1) / push.splits;
     uint b = 0;
     fetch_w(0, first * BK);
-    if (AHEAD) fetch_signal(first * BK);
     for (uint chunk = first; chunk < last; chunk++) {
         if (chunk > first) barrier();
-        if (AHEAD)
-            store_signal();
-        else
-            load_signal(chunk * BK);
+        load_signal(chunk * BK);
         for (uint tap = 0; tap < taps; tap += TPS) {
             store_w(b);
             barrier();
@@ -362,7 +345,6 @@ void sum_signal() {
                 fetch_w(tap + TPS, chunk * BK);
             } else if (chunk + 1 < last) {
                 fetch_w(0, (chunk + 1) * BK);
-                if (AHEAD) fetch_signal((chunk + 1) * BK);
             }
             multiply(tap, b);
             if (BUFFERS == 2)
@@ -397,27 +379,6 @@ void sum_row() {
 
 // ---- beginning and end
 
-bool adds(uint code) { return (code & 255) == STEP_ADD; }
-// Steps that the sums begin with.
-uint leading() {
-    if (!EVEN || SPLIT || !adds(step_code_0)) return 0;
-    return adds(step_code_1) ? 2 : 1;
-}
-
-// Operand of a step for the block whose first output is (row, channel).
-#ifdef NN_F16
-#define operand_matrix half_matrix
-#else
-#define operand_matrix sum_matrix
-#endif
-#define OPERAND(m, code, argument, row, channel)                                                                       \
-    {                                                                                                                  \
-        operand_matrix operand_;                                                                                       \
-        LOAD(operand_, slab8, ((argument) + ((code) < 256 ? (row) * C_OUT : 0) + (channel)) / PER_VECTOR,              \
-             (code) < 256 ? push.step_x * (C_OUT / PER_VECTOR) : 0);                                                   \
-        m = sum_matrix(operand_);                                                                                      \
-    }
-
 void begin() {
 #ifndef NN_F16
     [[unroll]] for (uint i = 0; i < SUMS_M; i++)
@@ -425,35 +386,48 @@ void begin() {
 #endif
     [[unroll]] for (uint j = 0; j < SUMS_N; j++) {
         const uint channel = group * push.group_out + first_channel + part_n() + j * SIDE;
-        sum_matrix bias, o;
+        sum_matrix bias = sum_matrix(0.0);
         if (!SPLIT) LOAD(bias, weights8, (push.bias + channel) / 4, 0);
-        [[unroll]] for (uint i = 0; i < SUMS_M; i++) {
-            const uint row = (first_row + part_m() + i * SIDE) * push.step_x + phase_x;
-            if (SPLIT)
-                sum[i * SUMS_N + j] = sum_matrix(0.0);
-            else
-                sum[i * SUMS_N + j] = bias;
-            if (leading() > 0) {
-                OPERAND(o, step_code_0, push.step[0], row, channel)
-                sum[i * SUMS_N + j] = sum[i * SUMS_N + j] + o;
-            }
-            if (leading() > 1) {
-                OPERAND(o, step_code_1, push.step[1], row, channel)
-                sum[i * SUMS_N + j] = sum[i * SUMS_N + j] + o;
-            }
-        }
+        [[unroll]] for (uint i = 0; i < SUMS_M; i++) sum[i * SUMS_N + j] = bias;
     }
 }
 
 #define FURTHER_STEPS(v, row, channel)                                                                                 \
     {                                                                                                                  \
-        if (leading() < 1) v = apply_step(step_code_0, push.step[0], v, row, channel);                                 \
-        if (leading() < 2) v = apply_step(step_code_1, push.step[1], v, row, channel);                                 \
-        v = apply_step(step_code_2, push.step[2], v, row, channel);                                                    \
+        if (ADDS < 1) v = apply_step(step_code_0, push.step[0], v, row, channel);                                      \
+        if (ADDS < 2) v = apply_step(step_code_1, push.step[1], v, row, channel);                                      \
+        if (ADDS < 3) v = apply_step(step_code_2, push.step[2], v, row, channel);                                      \
         v = apply_step(step_code_3, push.step[3], v, row, channel);                                                    \
         v = apply_step(step_code_4, push.step[4], v, row, channel);                                                    \
         v = apply_step(step_code_5, push.step[5], v, row, channel);                                                    \
     }
+
+#ifdef NN_F16
+#define leaving_matrix fcoopmatNV<16, gl_ScopeSubgroup, 16, 16>
+#else
+#define leaving_matrix sum_matrix
+#endif
+
+#ifdef NN_F16
+void unpack(eight v, out vec4 a, out vec4 b) {
+    a = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
+    b = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+}
+eight leaving(uint at) { return tile[at]; }
+void put(uint at, vec4 a, vec4 b) {
+    slab8[at / 8] = uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
+}
+#else
+void unpack(eight v, out vec4 a, out vec4 b) {
+    a = uintBitsToFloat(v.a);
+    b = uintBitsToFloat(v.b);
+}
+eight leaving(uint at) { return eight(tile[at], tile[at + 1]); }
+void put(uint at, vec4 a, vec4 b) {
+    slab8[at / 4] = floatBitsToUint(a);
+    slab8[at / 4 + 1] = floatBitsToUint(b);
+}
+#endif
 
 void finish_one(float v, uint row, uint channel) {
     FURTHER_STEPS(v, row, channel)
@@ -462,66 +436,98 @@ void finish_one(float v, uint row, uint channel) {
 
 // Eight channels from n on of row m.
 void finish(vec4 a, vec4 b, uint m, uint n) {
-    if (m >= push.rows || n >= push.group_out) return;
     const uint channel = group * push.group_out + n, row = output_row(m);
     if (EIGHTS) {
-        FURTHER_STEPS(a, row, channel)
-        FURTHER_STEPS(b, row, channel + 4)
-        slab4[(push.y + row * C_OUT + channel) / 4] = element4(a);
-        slab4[(push.y + row * C_OUT + channel) / 4 + 1] = element4(b);
+        [[unroll]] for (uint half_of = 0; half_of < 2; half_of++) {
+            vec4 v = half_of == 0 ? a : b;
+            FURTHER_STEPS(v, row, channel + 4 * half_of)
+            if (half_of == 0)
+                a = v;
+            else
+                b = v;
+        }
+        put(push.y + row * C_OUT + channel, a, b);
     } else {
         for (uint i = 0; i < 8 && n + i < push.group_out; i++) finish_one(i < 4 ? a[i] : b[i - 4], row, channel + i);
     }
 }
 
-// OUT_SUMS rows of matrices through shared memory to their place. (No loop over parts: sums must be found at compile time to
-// stay in registers, and drivers do not unroll a loop with such a body.)
-#define LEAVE(part)                                                                                                    \
-    {                                                                                                                  \
-        if (part > 0)                                                                                                  \
-            controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease); \
-        [[unroll]] for (uint i = 0; i < OUT_SUMS; i++)                                                                 \
-            [[unroll]] for (uint j = 0; j < SUMS_N; j++)                                                               \
-                STORE(operand_matrix(sum[((part) * OUT_SUMS + i) % SUMS_M * SUMS_N + j]), tile,                                   \
-                      at + i * SIDE * OUT_PITCH + j * SIDE / PER_VECTOR, OUT_PITCH);                                   \
-        controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);     \
-        put_out(at, part_m() + part * OUT_SUMS * SIDE);                                                                \
-    }
+// ---- out: in rounds, 16 rows of a subgroup's matrices through shared memory, eight channels an invocation
 
-void put_out(uint at, uint row) {
-    [[dont_unroll]] for (uint q = gl_SubgroupInvocationID; q < OUT_SUMS * SIDE * WN / 8; q += 32) {
-        const uint r = q / (WN / 8), c = q % (WN / 8), from = at + r * OUT_PITCH + c * (8 / PER_VECTOR);
-        const uvec4 v = tile[from];
-#ifdef NN_F16
-        const vec4 a = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y)), b = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
-#else
-        const vec4 a = uintBitsToFloat(v), b = uintBitsToFloat(tile[from + 1]);
-#endif
-        finish(a, b, first_row + row + r, first_channel + part_n() + 8 * c);
+const uint ROUNDS = WM / SIDE;
+const uint OUT_EIGHTS = SIDE * WN / 8 / 32;             // of an invocation in a round
+eight operand[2 * 3 * OUT_EIGHTS];                      // two rounds', of up to three steps
+
+uint out_row(uint round, uint i) {
+    return first_row + part_m() + round * SIDE + (gl_SubgroupInvocationID + i * 32) / (WN / 8);
+}
+uint out_channel(uint i) { return first_channel + part_n() + (gl_SubgroupInvocationID + i * 32) % (WN / 8) * 8; }
+bool is_output(uint m, uint n) { return m < push.rows && n < push.group_out; }
+
+void fetch_operand(uint set, uint k, uint code, uint round) {
+    [[unroll]] for (uint i = 0; i < OUT_EIGHTS; i++) {
+        const uint m = out_row(round, i), n = out_channel(i);
+        if (is_output(m, n))
+            operand[(set * 3 + k) * OUT_EIGHTS + i] =
+                fetch_values(push.step[k] + (code < 256 ? output_row(m) * C_OUT : 0) + group * push.group_out + n);
     }
 }
 
-void end() {
-    const uint at = gl_SubgroupID * OUT_SUMS * SIDE * OUT_PITCH;
-#ifndef NN_F16
-    [[unroll]] for (uint i = 0; i < SUMS_M; i++)
-        [[unroll]] for (uint j = 0; j < SUMS_N; j++)
-            sum[i * SUMS_N + j] = sum[i * SUMS_N + j] + low[i * SUMS_N + j] * (1 / LACKS);
-#endif
-    if (SPLIT) {                         // float32, to be added up by conv_sum.comp; rows are padded there
-        [[unroll]] for (uint i = 0; i < SUMS_M; i++)
-            [[unroll]] for (uint j = 0; j < SUMS_N; j++) {
-                const uint m = first_row + part_m() + i * SIDE, n = first_channel + part_n() + j * SIDE;
-                if (m < push.rows && n < push.group_out)
-                    STORE(sum[i * SUMS_N + j], slab8, (push.partial + (split * push.padded_rows + m) * C_OUT + n) / 4, C_OUT / 4);
-            }
-        return;
+void fetch_operands(uint set, uint round) {
+    if (ADDS > 0) fetch_operand(set, 0, step_code_0, round);
+    if (ADDS > 1) fetch_operand(set, 1, step_code_1, round);
+    if (ADDS > 2) fetch_operand(set, 2, step_code_2, round);
+}
+
+// (Written out: sums must be found at compile time to stay in registers, and drivers do not unroll a loop with barriers.)
+#define LAY_OUT(r)                                                                                                     \
+    if ((r) < ROUNDS && round == (r))                                                                                  \
+        [[unroll]] for (uint j = 0; j < SUMS_N; j++)                                                                   \
+            STORE(leaving_matrix(sum[(r) % ROUNDS * SUMS_N + j]), tile, at + j * SIDE / PER_VECTOR, OUT_PITCH);
+#define ROUND(set)                                                                                                     \
+    if (pair + (set) < ROUNDS) {                                                                                       \
+        const uint round = pair + (set);                                                                               \
+        if (round + 1 < ROUNDS) fetch_operands(1 - (set), round + 1);                                                  \
+        if (round > 0)                                                                                                 \
+            controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease); \
+        LAY_OUT(set)                                                                                                   \
+        LAY_OUT((set) + 2)                                                                                             \
+        controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);     \
+        put_round(set, at, round);                                                                                     \
     }
+
+void put_round(uint set, uint at, uint round) {
+    [[unroll]] for (uint i = 0; i < OUT_EIGHTS; i++) {
+        const uint m = out_row(round, i), n = out_channel(i), q = gl_SubgroupInvocationID + i * 32;
+        vec4 a, b, c, d;
+        unpack(leaving(at + q / (WN / 8) * OUT_PITCH + q % (WN / 8) * (8 / PER_VECTOR)), a, b);
+        [[unroll]] for (uint k = 0; k < ADDS; k++) {
+            unpack(operand[(set * 3 + k) * OUT_EIGHTS + i], c, d);
+            a += c;
+            b += d;
+        }
+        if (is_output(m, n)) finish(a, b, m, n);
+    }
+}
+
+void leave() {
+    const uint at = gl_SubgroupID * SIDE * OUT_PITCH;
+    fetch_operands(0, 0);
     barrier();
-    LEAVE(0)
-    if (SUMS_M > OUT_SUMS) LEAVE(1)
-    if (SUMS_M > 2 * OUT_SUMS) LEAVE(2)
-    if (SUMS_M > 3 * OUT_SUMS) LEAVE(3)
+    [[dont_unroll]] for (uint pair = 0; pair < ROUNDS; pair += 2) {
+        ROUND(0)
+        ROUND(1)
+    }
+}
+
+// Float32 parts, to be added up by conv_sum.comp; rows are padded there.
+void leave_part() {
+    [[unroll]] for (uint i = 0; i < SUMS_M; i++)
+        [[unroll]] for (uint j = 0; j < SUMS_N; j++) {
+            const uint m = first_row + part_m() + i * SIDE, n = first_channel + part_n() + j * SIDE;
+            if (is_output(m, n))
+                STORE(sum[i * SUMS_N + j], slab8, (push.partial + (split * push.padded_rows + m) * C_OUT + n) / 4, C_OUT / 4);
+        }
 }
 
 void main() {
@@ -531,5 +537,13 @@ void main() {
         sum_signal();
     else
         sum_row();
-    end();
+#ifndef NN_F16
+    [[unroll]] for (uint i = 0; i < SUMS_M; i++)
+        [[unroll]] for (uint j = 0; j < SUMS_N; j++)
+            sum[i * SUMS_N + j] = sum[i * SUMS_N + j] + low[i * SUMS_N + j] * (1 / LACKS);
+#endif
+    if (SPLIT)
+        leave_part();
+    else
+        leave();
 }

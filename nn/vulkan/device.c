@@ -121,8 +121,9 @@ static void listen_to_validation(nn_vk_device *d) {
 }
 
 /* With the lock held, or before anyone else knows of the home. */
-static void take_queue(nn_vk_device *d) {
+static void take_queues(nn_vk_device *d) {
     d->api.GetDeviceQueue(d->device, d->card.family, d->home->next_queue++ % d->card.queues, &d->queue);
+    d->api.GetDeviceQueue(d->device, d->card.family, d->home->next_queue++ % d->card.queues, &d->side_queue);
 }
 
 /* Asks for all features that a device of either precision uses, and no others. */
@@ -159,7 +160,7 @@ static nn_code new_device(nn_vk_device *d, nn_error *e) {
     nn_code code = NN_VK_TRY(d, CreateDevice(d->card.handle, &info, NULL, &d->device), "opening the device", e);
     if (!code) code = nn_vk_api_device(&d->api, d->device, e);
     if (code) return code;
-    take_queue(d);
+    take_queues(d);
     return NN_OK;
 }
 
@@ -298,7 +299,7 @@ nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, 
     d->card.traits = d->card.can;
     nn_vk_lock(d);
     d->home->devices++;
-    take_queue(d);
+    take_queues(d);
     nn_vk_unlock(d);
     code = set_precision(d, precision, e);
     if (!code) code = new_commands(d, e);
@@ -386,6 +387,31 @@ nn_code nn_vk_submit(nn_vk_device *d, VkCommandBuffer commands, nn_error *e) {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands};
     nn_vk_lock(d);
     const VkResult result = d->home->runs_left ? d->api.QueueSubmit(d->queue, 1, &info, d->fence) : VK_ERROR_DEVICE_LOST;
+    nn_vk_unlock(d);
+    return nn_vk_check(result, d->base.name, "a submission", e);
+}
+
+/* Every wait is for what was submitted before it, so that devices which share a queue never wait for each other in a ring. */
+nn_code nn_vk_submit_branched(nn_vk_device *d, VkCommandBuffer commands, VkCommandBuffer beside, VkCommandBuffer behind,
+                              VkSemaphore joined, nn_error *e) {
+    const VkPipelineStageFlags stage = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+    const VkSubmitInfo side = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                               .commandBufferCount = 1,
+                               .pCommandBuffers = &beside,
+                               .signalSemaphoreCount = 1,
+                               .pSignalSemaphores = &joined};
+    const VkSubmitInfo own[2] = {
+        {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands},
+        {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+         .waitSemaphoreCount = 1,
+         .pWaitSemaphores = &joined,
+         .pWaitDstStageMask = &stage,
+         .commandBufferCount = 1,
+         .pCommandBuffers = &behind}};
+    nn_vk_lock(d);
+    VkResult result = VK_ERROR_DEVICE_LOST;
+    if (d->home->runs_left) result = d->api.QueueSubmit(d->side_queue, 1, &side, VK_NULL_HANDLE);
+    if (!result) result = d->api.QueueSubmit(d->queue, 2, own, d->fence);
     nn_vk_unlock(d);
     return nn_vk_check(result, d->base.name, "a submission", e);
 }

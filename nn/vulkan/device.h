@@ -19,7 +19,7 @@ typedef struct nn_vk_device nn_vk_device;
 
 /* ---- choice (choose.c) -------------------------------------------------------------------------------------------- */
 
-enum { NN_VK_QUEUES = 16 };          /* at most */
+enum { NN_VK_QUEUES = 8 };           /* at most */
 
 /* What a physical device is and can do, asked before it is opened. */
 typedef struct nn_vk_card {
@@ -147,7 +147,7 @@ struct nn_vk_device {
     VkInstance instance;
     nn_vk_card card;                 /* its traits are what this device uses of them */
     VkDevice device;
-    VkQueue queue;                   /* devices of a home take the family's in turn */
+    VkQueue queue, side_queue;       /* devices of a home take the family's in turn; may be one and the same */
     VkCommandPool pool;              /* its own, as is the fence */
     VkFence fence;
     VkDescriptorSetLayout set_layout;
@@ -168,6 +168,9 @@ nn_code nn_vk_begin(nn_vk_device *d, VkCommandBuffer *out, nn_error *e);
 nn_code nn_vk_finish(nn_vk_device *d, VkCommandBuffer commands, nn_error *e);
 
 nn_code nn_vk_submit(nn_vk_device *d, VkCommandBuffer commands, nn_error *e);
+/* `beside` on the other queue, signalling `joined`; `commands` meanwhile, and `behind` both of them. */
+nn_code nn_vk_submit_branched(nn_vk_device *d, VkCommandBuffer commands, VkCommandBuffer beside, VkCommandBuffer behind,
+                              VkSemaphore joined, nn_error *e);
 nn_code nn_vk_wait(nn_vk_device *d, nn_error *e);
 
 #define NN_VK_TRY(d, call, what, e) nn_vk_check((d)->api.call, (d)->base.name, what, e)

@@ -1,10 +1,10 @@
-/* plan.c - the Vulkan back end: a plan is one command buffer, recorded once and submitted at each run.
+/* plan.c - the Vulkan back end: a plan is a command buffer, recorded once and submitted at each run.
  *
  *   inputs (staging, float32) -> slab | the nodes' dispatches | slab -> outputs (staging, float32)
  *
- * Where the graph has a branch, the nodes before the join (the first of branch 0 that reads from branch 1) are recorded
- * alternately, so that those of one branch run beside those of the other; layout.c keeps apart what they work in. (A second
- * queue for the branch was tried first: on an NVIDIA H200 hardly anything overlapped.)
+ * Where the graph has a branch there are three: the nodes of branch 0 before the join (the first that reads from branch 1),
+ * those of branch 1, which run beside them on a queue of their own, and the rest behind both. layout.c keeps apart what the
+ * branches work in.
  *
  * Invariant: after reserve, a run allocates nothing, unless another plan has made the slab or the weights' buffer grow: then
  * the command buffer is recorded anew. */
@@ -206,43 +206,28 @@ static void record_node(nn_vk_recorder *r, const nn_plan *p, int i) {
     if (p->node[i]->op != NN_OP_input) ops[p->node[i]->op]->record(r, &s->call[i]);
 }
 
-/* The next node from `at` on, before `end`, of a branch. */
-static int next_of(const nn_plan *p, int branch, int at, int end) {
-    while (at < end && (p->node[at]->branch != branch || p->node[at]->op == NN_OP_input)) at++;
-    return at;
+enum { BEFORE, BESIDE, BEHIND, STRETCHES };
+
+/* The command buffer that a node is recorded in. */
+static int stretch_of(const nn_plan *p, int i, int join) {
+    const nn_vk_plan *s = p->state;
+    return !s->branched ? BEFORE : p->node[i]->branch ? BESIDE : i < join ? BEFORE : BEHIND;
 }
 
-/* Before the join the nodes of both branches alternately, in proportion: a node of one is not behind one of the other's, so it
- * runs beside it, and needs no barrier of its own. */
-static void record_merged(nn_vk_recorder *r, const nn_plan *p) {
+/* Inputs, nodes, outputs of one stretch. A profile wants all nodes one after another, in one. */
+static void record_nodes(nn_vk_recorder *r, const nn_plan *p, int stretch) {
+    const nn_vk_plan *s = p->state;
     const int join = nn_plan_join(p);
-    int all[2] = {0, 0}, done[2] = {0, 0}, at[2] = {0, 0};
-    const int end[2] = {join, p->count};
-    for (int b = 0; b < 2; b++)
-        for (int i = next_of(p, b, 0, end[b]); i < end[b]; i = next_of(p, b, i + 1, end[b])) all[b]++;
-    while (done[0] + done[1] < all[0] + all[1] && !r->error.code) {
-        const int b = (int64_t)done[1] * all[0] <= (int64_t)done[0] * all[1] && done[1] < all[1] ? 1 : done[0] < all[0] ? 0 : 1;
-        at[b] = next_of(p, b, at[b], end[b]);
-        record_node(r, p, at[b]++);
-        done[b]++;
-    }
-    for (int i = join; i < p->count && !r->error.code; i++)
-        if (!p->node[i]->branch) record_node(r, p, i);
-}
-
-/* A profile wants the nodes one after another. */
-static void record_nodes(nn_vk_recorder *r, const nn_plan *p) {
-    nn_vk_plan *s = p->state;
     for (int i = 0; i < p->count; i++)
-        if (p->node[i]->op == NN_OP_input) record_edge(r, p, i, false);
+        if (p->node[i]->op == NN_OP_input && stretch_of(p, i, join) == stretch) record_edge(r, p, i, false);
     stamp(r, s, 0);
-    if (!s->profiled) record_merged(r, p);
-    for (int i = 0; s->profiled && i < p->count && !r->error.code; i++) {
+    for (int i = 0; i < p->count && !r->error.code; i++) {
+        if (stretch_of(p, i, join) != stretch) continue;
         record_node(r, p, i);
         stamp(r, s, i + 1);
     }
     for (int i = 0; i < p->count; i++)
-        if (p->node[i]->output) record_edge(r, p, i, true);
+        if (p->node[i]->output && stretch == (s->branched ? BEHIND : BEFORE)) record_edge(r, p, i, true);
 }
 
 /* Values and weights of earlier submissions before, the host behind. */
@@ -253,36 +238,47 @@ static void record_barrier(nn_vk_recorder *r, VkPipelineStageFlags from, VkAcces
     r->device->api.CmdPipelineBarrier(r->commands, from, to, 0, 1, &all, 0, NULL, 0, NULL);
 }
 
-static nn_code record_commands(nn_plan *p, nn_vk_plan *s, nn_error *e) {
+static nn_code record_stretch(nn_plan *p, nn_vk_plan *s, int stretch, nn_error *e) {
     nn_vk_device *d = device_of(p);
-    const nn_vk_api *vk = &d->api;
     nn_vk_recorder r = {.device = d};
-    nn_code code = nn_vk_begin(d, &s->commands, e);
+    nn_code code = nn_vk_begin(d, &s->commands[stretch], e);
     if (code) {
-        s->commands = VK_NULL_HANDLE;
+        s->commands[stretch] = VK_NULL_HANDLE;
         return code;
     }
-    r.commands = s->commands;
+    r.commands = s->commands[stretch];
     const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, transfer = VK_PIPELINE_STAGE_TRANSFER_BIT;
     const VkAccessFlags both = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
     record_barrier(&r, compute | transfer, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, compute, both);
-    if (s->profiled && s->queries) vk->CmdResetQueryPool(r.commands, s->queries, 0, (uint32_t)p->count + 1);
-    record_nodes(&r, p);
+    if (s->profiled && s->queries) d->api.CmdResetQueryPool(r.commands, s->queries, 0, (uint32_t)p->count + 1);
+    record_nodes(&r, p, stretch);
     record_barrier(&r, compute, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
-    code = NN_VK_TRY(d, EndCommandBuffer(s->commands), "a command buffer", e);
+    code = NN_VK_TRY(d, EndCommandBuffer(r.commands), "a command buffer", e);
     return r.error.code ? nn_fail(e, r.error.code, "%s", r.error.text) : code;
 }
 
 static void free_commands(nn_vk_device *d, nn_vk_plan *s) {
-    if (s->commands) d->api.FreeCommandBuffers(d->device, d->pool, 1, &s->commands);
-    s->commands = VK_NULL_HANDLE;
+    for (int i = 0; i < STRETCHES; i++) {
+        if (s->commands[i]) d->api.FreeCommandBuffers(d->device, d->pool, 1, &s->commands[i]);
+        s->commands[i] = VK_NULL_HANDLE;
+    }
 }
 
 /* All pipelines that the plan wants, made together. */
 static nn_code make_pipelines(nn_plan *p, nn_error *e) {
+    const nn_vk_plan *s = p->state;
     nn_vk_recorder asks = {.device = device_of(p)};
-    record_nodes(&asks, p);
+    for (int i = 0; i < (s->branched ? STRETCHES : 1); i++) record_nodes(&asks, p, i);
     return asks.error.code ? nn_fail(e, asks.error.code, "%s", asks.error.text) : nn_vk_pipelines_make(device_of(p), e);
+}
+
+/* Whether both branches have nodes before the join; then with what tells that the second is done. */
+static nn_code set_branched(nn_plan *p, nn_vk_plan *s, nn_error *e) {
+    nn_vk_device *d = device_of(p);
+    const int join = nn_plan_join(p);
+    const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO};
+    s->branched = !s->profiled && join < p->count;
+    return s->branched && !s->joined ? NN_VK_TRY(d, CreateSemaphore(d->device, &info, NULL, &s->joined), "a semaphore", e) : NN_OK;
 }
 
 static nn_code record(nn_plan *p, nn_error *e) {
@@ -292,11 +288,12 @@ static nn_code record(nn_plan *p, nn_error *e) {
     s->recorded = false;
     s->profiled = p->profile;
     nn_code code = grow_slab(d, p->slab_bytes, e);
+    if (!code) code = set_branched(p, s, e);
     if (!code && s->profiled) code = new_queries(d, s, p->count, e);
     if (!code) code = make_pipelines(p, e);
     if (code) return code;
     for (int i = 0; i < s->parts; i++) bind_buffers(d, s, &s->part[i]);
-    code = record_commands(p, s, e);
+    for (int i = 0; i < (s->branched ? STRETCHES : 1) && !code; i++) code = record_stretch(p, s, i, e);
     if (code) return code;
     s->slab_generation = d->generation;
     s->recorded = true;
@@ -339,7 +336,10 @@ static nn_code vk_run(nn_plan *p, nn_error *e) {
     for (int i = 0; i < s->parts; i++)
         same = same && (!s->part[i].store || s->part[i].generation == s->part[i].store->generation);
     if (!same) code = record(p, e);
-    if (!code) code = nn_vk_submit(d, s->commands, e);
+    if (!code && s->branched)
+        code = nn_vk_submit_branched(d, s->commands[BEFORE], s->commands[BESIDE], s->commands[BEHIND], s->joined, e);
+    else if (!code)
+        code = nn_vk_submit(d, s->commands[BEFORE], e);
     if (d->home->runs_left > 0) d->home->runs_left--;
     nn_vk_unlock(d);
     if (!code) code = nn_vk_wait(d, e);
@@ -369,6 +369,7 @@ static void vk_release(nn_plan *p) {
     if (!s) return;
     free_commands(d, s);
     if (s->pool) d->api.DestroyDescriptorPool(d->device, s->pool, NULL);
+    if (s->joined) d->api.DestroySemaphore(d->device, s->joined, NULL);
     if (s->queries) d->api.DestroyQueryPool(d->device, s->queries, NULL);
     nn_vk_buffer_free(&s->staging, d);
     for (int i = 0; i < s->parts; i++) nn_vk_store_release(s->part[i].store, d);

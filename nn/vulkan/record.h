@@ -20,7 +20,9 @@ typedef struct nn_vk_plan {
     nn_vk_buffer staging;            /* inputs and outputs as float32 */
     size_t *outside;                 /* [plan->count]: byte offset in staging of an input or output */
     VkDescriptorPool pool;
-    VkCommandBuffer commands;
+    VkCommandBuffer commands[3];     /* a branched plan's: before the join, the branch beside, behind the join; else the first */
+    VkSemaphore joined;              /* of a branched plan: the branch is done */
+    bool branched;
     VkQueryPool queries;             /* count + 1 timestamps, under profile */
     uint64_t slab_generation;        /* that `commands` was recorded for */
     bool recorded, profiled;
