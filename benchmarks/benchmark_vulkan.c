@@ -387,6 +387,7 @@ static void print_profile(const nn_plan *p) {
     int count[NN_OP_COUNT] = {0};
     bool shown[4096] = {false};
     for (int i = 0; i < p->count; i++) {
+        if (!nn_node_runs(p->node[i])) continue;
         by_op[p->node[i]->op] += p->seconds[i];
         count[p->node[i]->op]++;
         total += p->seconds[i];

@@ -2,9 +2,12 @@
  *
  *   conv -> map -> map        one conv with two steps: values never leave the registers' tile in between
  *   conv -> batch norm        one conv with other weights
+ *   conv -> slices            one conv each, of some of the weights' rows: what follows a slice can be its steps
+ *   conv -> conv              of one tap each: one conv whose weights are the product of theirs
+ *   conv -> flip, flip -> conv    one conv with its weights in another order
  *   map(leaky) -> conv        one conv that applies the leaky ReLU as it reads
  *
- * A map takes over its producer when it is the only reader: the merged node stands where the map stood, so
+ * A node takes over its producer when it is the only reader: the merged node stands where the later one stood, so
  * all operands have been computed by then. */
 #include "plan.h"
 
@@ -52,6 +55,111 @@ static void swap_operands(nn_node *map) {
         s->kind = NN_STEP_SUB;
 }
 
+/* A convolution without steps whose weights are those of the checkpoint. */
+static bool is_as_loaded(const nn_node *n) {
+    const nn_conv_params *p = &n->u.conv;
+    return n->op == NN_OP_conv && !n->n_steps && !p->batch_norm && !p->of && !p->then && !p->flip_in && !p->flip_out;
+}
+
+/* ... and whose rows may be taken apart and reordered. */
+static bool is_one_matrix_a_tap(const nn_node *n) {
+    return n->op == NN_OP_conv && n->u.conv.groups == 1 && !n->u.conv.transposed;
+}
+
+static bool is_linear(const nn_node *n) {
+    const nn_conv_params *p = &n->u.conv;
+    return is_one_matrix_a_tap(n) && p->kernel_h == 1 && p->kernel_w == 1 && p->stride == 1 && !p->pad_h &&
+           !p->pad_w && !p->drop_last;
+}
+
+/* They are one network's, on the same values, in the same branch. */
+static bool same_kind(const nn_node *a, const nn_node *b) {
+    return a->branch == b->branch && a->weights == b->weights && a->wide == b->wide;
+}
+
+/* n, which reads `producer`, becomes it; what is its own is its place, its shape and who reads it. */
+static void become(nn_node *n, const nn_node *producer) {
+    nn_node merged = *producer;
+    merged.index = n->index;
+    merged.shape = n->shape;
+    merged.output = n->output;
+    merged.uses = n->uses;
+    *n = merged;
+}
+
+/* The next live node behind position *i that reads x, or NULL. */
+static nn_node *next_reader(const nn_graph *g, const nn_node *x, int *i) {
+    while (++*i < g->count) {
+        nn_node *n = g->node[*i];
+        for (int k = 0; !n->dead && k < n->n_in; k++)
+            if (n->in[k] == x) return n;
+    }
+    return NULL;
+}
+
+/* Only slices read a linear layer: each makes its own channels. (Of one row they are views, which cost less. Taps would be
+ * read, and transformed, by each.) */
+static void cut(nn_graph *g, nn_node *conv) {
+    if (!is_linear(conv) || !is_as_loaded(conv) || conv->output || nn_rows(conv->shape) == 1) return;
+    int channels = 0, slices = 0;
+    nn_node *n;
+    for (int i = conv->index; (n = next_reader(g, conv, &i)); slices++) {
+        if (n->op != NN_OP_slice || nn_rows(n->shape) != nn_rows(conv->shape) || !same_kind(n, conv)) return;
+        channels += n->shape.c;
+    }
+    if (!slices || channels > conv->shape.c) return;
+    for (int i = conv->index; (n = next_reader(g, conv, &i));) {
+        const int from = n->u.slice.from;
+        become(n, conv);
+        n->u.conv.of = conv->shape.c;
+        n->u.conv.from = from;
+    }
+    conv->dead = true;
+    conv->in[0]->uses += slices - 1;
+}
+
+/* A linear layer on a linear layer: one, if its matrix has fewer elements than theirs. */
+static void compose(nn_node *n) {
+    nn_node *first = n->in[0];
+    const nn_conv_params *p = &first->u.conv;
+    if (!is_linear(n) || !is_linear(first) || !is_as_loaded(n) || n->u.conv.pre.kind != NN_STEP_COUNT) return;
+    if (first->n_steps || first->output || first->uses > 1 || !same_kind(first, n)) return;
+    const int64_t in = first->in[0]->shape.c, middle = first->shape.c, out = n->shape.c;
+    if (p->batch_norm || p->then || p->flip_out || in * out > middle * (in + out)) return;
+    const char *then = n->name;
+    const bool bias = n->u.conv.bias;
+    become(n, first);
+    n->u.conv.then = then;
+    n->u.conv.middle = (int)middle;
+    n->u.conv.then_bias = bias;
+    first->dead = true;
+}
+
+/* A flip behind a convolution, or before nothing but convolutions. */
+static void turn(nn_graph *g, nn_node *flip) {
+    nn_node *producer = flip->in[0], *n;
+    if (is_one_matrix_a_tap(producer) && !producer->n_steps && !producer->u.conv.batch_norm && producer->uses == 1 &&
+        !producer->output && same_kind(producer, flip)) {
+        become(flip, producer);
+        flip->u.conv.flip_out = !flip->u.conv.flip_out;
+        producer->dead = true;
+        return;
+    }
+    int readers = 0;
+    for (int i = flip->index; (n = next_reader(g, flip, &i)); readers++) {
+        if (!is_one_matrix_a_tap(n) || n->in[0] != flip) return;
+        for (int k = 1; k < n->n_in; k++)
+            if (n->in[k] == flip) return;
+    }
+    if (!readers || flip->output) return;
+    for (int i = flip->index; (n = next_reader(g, flip, &i));) {
+        n->in[0] = producer;
+        n->u.conv.flip_in = !n->u.conv.flip_in;
+    }
+    flip->dead = true;
+    producer->uses += readers - 1;
+}
+
 /* `map` becomes its producer with map's steps behind the producer's own. */
 static void absorb(nn_node *map) {
     nn_node *p = map->in[0];
@@ -59,8 +167,7 @@ static void absorb(nn_node *map) {
     merged.index = map->index;
     merged.output = map->output;
     merged.uses = map->uses;
-    bool fold = p->op == NN_OP_conv && !p->n_steps && !p->u.conv.batch_norm && map->n_steps == 1 &&
-                map->steps[0].kind == NN_STEP_AFFINE;
+    bool fold = is_as_loaded(p) && map->n_steps == 1 && map->steps[0].kind == NN_STEP_AFFINE;
     if (fold)
         merged.u.conv.batch_norm = map->steps[0].name;
     else
@@ -105,7 +212,13 @@ void nn_graph_fuse(nn_graph *g) {
     count_uses(g);
     for (int i = 0; i < g->count; i++) {
         nn_node *n = g->node[i];
-        if (n->dead || n->op != NN_OP_map) continue;
+        if (n->dead) continue;
+        if (n->op == NN_OP_conv) {
+            compose(n);
+            cut(g, n);
+        }
+        if (n->op == NN_OP_flip) turn(g, n);
+        if (n->op != NN_OP_map) continue;
         swap_operands(n);
         if (absorbable(n->in[0], n)) absorb(n);
     }

@@ -52,8 +52,15 @@ typedef struct nn_conv_params {
     int drop_last;
     bool transposed;
     bool bias, exact;     /* exact: float products */
-    const char *batch_norm;   /* folded in after the weights, or NULL */
     nn_step pre;          /* applied to what is read; kind NN_STEP_COUNT: none */
+
+    /* written by the planner: what is folded into the weights at load, in this order (conv_fold.h) */
+    const char *batch_norm;   /* or NULL */
+    int from, of;         /* of > 0: of the layer's `of` output channels those from `from` on */
+    const char *then;     /* a linear layer that follows, made one with this one's `middle` channels; or NULL */
+    int middle;
+    bool then_bias;
+    bool flip_in, flip_out;   /* channels in reverse order */
 } nn_conv_params;
 
 typedef struct nn_node {
@@ -85,6 +92,7 @@ typedef struct nn_node {
 
     /* written by the planner */
     bool dead;            /* merged into another node */
+    bool view;            /* of in[0]: lies where that lies, and is not computed */
     int uses;             /* nodes that read it */
     int last_use;         /* index of the last of them */
     size_t offset;        /* byte offset in the slab */
@@ -106,5 +114,8 @@ struct nn_graph {
 
 static inline size_t nn_rows(nn_shape s) { return (size_t)s.h * (size_t)s.w; }
 static inline size_t nn_elements(nn_shape s) { return nn_rows(s) * (size_t)s.c; }
+
+/* The node is something to be computed. */
+static inline bool nn_node_runs(const nn_node *n) { return n->op != NN_OP_input && !n->view; }
 
 #endif

@@ -2,7 +2,8 @@
  *
  * A value lives from the node that makes it to its last reader. Values that never live at the same time may
  * share bytes; a node that only works element by element writes over an operand that dies with it. Blocks are
- * placed largest first at the lowest offset that is free during their whole life.
+ * placed largest first at the lowest offset that is free during their whole life. A view has no block: it lives in that
+ * of what it is a view of, which lives as long as all its views.
  *
  * Branch 1 may run beside branch 0 until the first node of branch 0 that reads from it, the join. So what
  * branch 0 has before the join shares nothing with branch 1, wherever in the list the two stand. */
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 
 enum { ALIGN = 64, TAIL = 256 }; /* kernels may read a vector or two beyond a value's end */
+enum { VIEW_ALIGN = 16 };        /* of what shaders read in one piece */
 
 typedef struct block {
     size_t bytes, offset;
@@ -34,8 +36,9 @@ static int reusable(const nn_plan *p, const nn_node *n, int position, const int 
         const nn_node *t = n->in[k];
         if (t->output || t->is_index || t->wide != n->wide || last[t->index] != position || !same_size(t, n))
             continue;
-        bool read_elsewhere = false;
-        for (int j = 0; j < own; j++) read_elsewhere |= slot[n->in[j]->index] == slot[t->index];
+        bool read_elsewhere = false; /* a view's rows are not n's */
+        for (int j = 0; j < n->n_in; j++)
+            read_elsewhere |= slot[n->in[j]->index] == slot[t->index] && (j < own || n->in[j]->view);
         if (!read_elsewhere) return k;
     }
     return -1;
@@ -88,6 +91,25 @@ static size_t value_bytes(const nn_plan *p, const nn_node *n) {
     return n->wide || n->is_index || !p->device->value_bytes ? sizeof(float) : p->device->value_bytes;
 }
 
+/* Bytes from the beginning of what a slice is cut from to its own. */
+static size_t slice_offset(const nn_plan *p, const nn_node *n) {
+    return ((size_t)n->u.slice.row * (size_t)n->in[0]->shape.c + (size_t)n->u.slice.from) * value_bytes(p, n);
+}
+
+void nn_plan_find_views(nn_plan *p) {
+    for (int i = 0; i < p->count; i++) {
+        nn_node *n = p->node[i];
+        const nn_node *whole = n->op == NN_OP_slice ? n->in[0] : NULL;
+        n->view = whole && !whole->is_index && whole->branch == n->branch &&
+                  (whole->shape.c == n->shape.c || nn_rows(whole->shape) == 1) && slice_offset(p, n) % VIEW_ALIGN == 0;
+    }
+}
+
+static const nn_node *owner(const nn_node *n) {
+    while (n->view) n = n->in[0];
+    return n;
+}
+
 nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
     size_t nodes = (size_t)p->graph->count, n = (size_t)p->count;
     int *last = calloc(nodes + 1, sizeof *last), *slot = calloc(nodes + 1, sizeof *slot);
@@ -100,13 +122,18 @@ nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
     }
     for (int i = 0; i < p->count; i++) {
         const nn_node *m = p->node[i];
-        last[m->index] = m->output ? p->count : i;
+        last[m->index] = i;
+        if (m->output) last[owner(m)->index] = p->count;
         for (int k = 0; k < m->n_in; k++)
-            if (last[m->in[k]->index] < i) last[m->in[k]->index] = i;
+            if (last[owner(m->in[k])->index] < i) last[owner(m->in[k])->index] = i;
     }
     int used = 0;
     for (int i = 0; i < p->count; i++) {
         nn_node *m = p->node[i];
+        if (m->view) {
+            slot[m->index] = slot[m->in[0]->index];
+            continue;
+        }
         int reuse = m->op == NN_OP_input ? -1 : reusable(p, m, i, last, slot);
         if (reuse >= 0) {
             slot[m->index] = slot[m->in[reuse]->index];
@@ -127,7 +154,7 @@ nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
     p->slab_bytes = place(blocks, used, nn_plan_join(p), order, order + 2 * n + 1);
     for (int i = 0; i < p->count; i++) {
         nn_node *m = p->node[i];
-        m->offset = blocks[slot[m->index]].offset;
+        m->offset = m->view ? m->in[0]->offset + slice_offset(p, m) : blocks[slot[m->index]].offset;
         if (m->workspace) m->workspace_offset = blocks[values++].offset;
     }
 done:

@@ -29,6 +29,7 @@ static nn_code begin(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e) {
     nn_graph_fuse(g);
     for (int i = 0; i < g->count; i++)
         if (!g->node[i]->dead) p->node[p->count++] = g->node[i];
+    nn_plan_find_views(p);
     code = d->backend->prepare(p, e);
     if (code)
         nn_plan_free(p);
@@ -130,7 +131,7 @@ void nn_plan_print(const nn_plan *p, void *file) {
     for (int i = 0; i < p->count; i++) {
         const nn_node *n = p->node[i];
         double gflop = nn_node_flops(n) * 1e-9;
-        fprintf(f, "%4d %-10s %4d x %7d x %4d  +%-11zu %d steps  %-44s", i, nn_op_names[n->op], n->shape.h, n->shape.w,
+        fprintf(f, "%4d %-10s %4d x %7d x %4d  +%-11zu %d steps  %-44s", i, n->view ? "view" : nn_op_names[n->op], n->shape.h, n->shape.w,
                 n->shape.c, n->offset, n->n_steps, n->name);
         if (p->profile)
             fprintf(f, " %9.3f ms %7.1f GFLOP/s", p->seconds[i] * 1e3, p->seconds[i] > 0 ? gflop / p->seconds[i] : 0.0);

@@ -45,6 +45,9 @@ nn_code nn_cpu_open(nn_device **out, nn_precision precision, int threads, nn_err
 /* fuse.c: joins element-wise nodes to their neighbours, folds batch norms, marks what nobody needs as dead. */
 void nn_graph_fuse(nn_graph *g);
 
+/* layout.c: marks the slices that are memory of what they are cut from (nn_node.view). */
+void nn_plan_find_views(nn_plan *p);
+
 /* layout.c: sets offset and workspace_offset of the plan's nodes and plan->slab_bytes. */
 nn_code nn_plan_layout(nn_plan *p, nn_error *e);
 

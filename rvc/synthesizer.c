@@ -53,37 +53,41 @@ static nn_tensor encoder_layer(nn_graph *g, nn_tensor x, int heads, int i) {
 
 /* ---- flow ---- */
 
-/* WaveNet (van den Oord et al. 2016) without dilation: gated convolutions, each conditioned on the speaker.
- */
-static nn_tensor wavenet(nn_graph *g, nn_weights *w, nn_tensor x, nn_tensor speaker_vector,
-                         const char *name) {
-    int c = nn_shape_of(x).c, layers = nn_count(w, nn_name(g, "%s.in_layers", name));
-    nn_tensor condition = nn_conv1d(g, speaker_vector, nn_name(g, "%s.cond_layer", name)), skip = NULL;
+/* to - post(WaveNet(x)), post's channels reversed where `turned`. WaveNet (van den Oord et al. 2016) without dilation: gated
+ * convolutions, each conditioned on the speaker; what counts is the sum of their outputs. post is linear, so it takes these
+ * one by one, its bias with the first: the planner makes a single matrix of it and the layer before it. */
+static nn_tensor less_wavenet(nn_graph *g, nn_weights *w, nn_tensor to, nn_tensor x, nn_tensor speaker_vector,
+                              const char *name, bool turned) {
+    int c = nn_shape_of(x).c, layers = nn_count(w, nn_name(g, "%s.enc.in_layers", name));
+    nn_tensor condition = nn_conv1d(g, speaker_vector, nn_name(g, "%s.enc.cond_layer", name));
     for (int i = 0; i < layers; i++) {
-        nn_tensor y = same_conv(g, x, nn_name(g, "%s.in_layers.%d", name, i), 1);
+        bool first = i == 0, last = i + 1 == layers;
+        nn_tensor y = same_conv(g, x, nn_name(g, "%s.enc.in_layers.%d", name, i), 1);
         y = nn_gated_tanh(g, nn_add(g, y, nn_slice(g, condition, i * 2 * c, 2 * c)));
-        y = nn_conv1d(g, y, nn_name(g, "%s.res_skip_layers.%d", name, i));
-        bool last = i + 1 == layers;
+        y = nn_conv1d(g, y, nn_name(g, "%s.enc.res_skip_layers.%d", name, i));
         if (!last) x = nn_add(g, x, nn_slice(g, y, 0, c));
-        nn_tensor out = last ? y : nn_slice(g, y, c, c);
-        skip = i ? nn_add(g, skip, out) : out;
+        y = nn_conv1d(g, last ? y : nn_slice(g, y, c, c), nn_name(g, "%s.post", name), .no_bias = !first);
+        to = nn_sub(g, to, turned ? nn_flip(g, y) : y);
     }
-    return skip;
+    return to;
 }
 
+/* Each coupling begins with a flip of all channels. Here the halves stay where they are, and x is [half 0 | half 1] or,
+ * where `turned`, the reverse of that: every other coupling takes its layers' channels in reverse order. */
 static nn_tensor flow_backward(nn_graph *g, nn_weights *w, nn_tensor x, nn_tensor speaker_vector) {
-    int half = nn_shape_of(x).c / 2, flows = nn_count(w, "flow.flows");
+    int c = nn_shape_of(x).c / 2, flows = nn_count(w, "flow.flows");
+    nn_tensor half[2] = {nn_slice(g, x, 0, c), nn_slice(g, x, c, c)};
+    bool turned = false;
     for (int i = flows - 1 - (flows + 1) % 2; i >= 0;
          i -= 2) { /* couplings are even, flips odd and without weights */
         const char *name = nn_name(g, "flow.flows.%d", i);
-        x = nn_flip(g, x);
-        nn_tensor x0 = nn_slice(g, x, 0, half), x1 = nn_slice(g, x, half, half);
+        turned = !turned;
+        nn_tensor x0 = turned ? nn_flip(g, half[1]) : half[0], *x1 = &half[turned ? 0 : 1];
         nn_tensor h = nn_linear(g, x0, nn_name(g, "%s.pre", name));
-        h = wavenet(g, w, h, speaker_vector, nn_name(g, "%s.enc", name));
-        x1 = nn_sub(g, x1, nn_linear(g, h, nn_name(g, "%s.post", name)));
-        x = nn_concat(g, x0, x1);
+        *x1 = less_wavenet(g, w, *x1, h, speaker_vector, name, turned);
     }
-    return x;
+    x = nn_concat(g, half[0], half[1]);
+    return turned ? nn_flip(g, x) : x;
 }
 
 nn_tensor rvc_prior(nn_graph *g, nn_weights *w, const rvc_voice_config *c, rvc_prior_inputs in,

@@ -163,6 +163,180 @@ static void test_slab_is_shared(void **s) {
     nn_weights_free(w);
 }
 
+/* ---- linear layers, slices and flips ---- */
+
+enum { HALF = CHANNELS / 2, FOLDS = 11 };
+
+static nn_weights *make_linear_layers(void) {
+    static const struct { const char *name; int out, in, taps; } layers[] = {
+        {"square", CHANNELS, CHANNELS, 1}, {"wide", 2 * CHANNELS, CHANNELS, 1}, {"narrow", HALF, CHANNELS, 1},
+        {"up", 2 * CHANNELS, HALF, 1}, {"taps", CHANNELS, CHANNELS, 3}};
+    static float v[2 * CHANNELS * CHANNELS * 3];
+    nn_weights *w;
+    assert_int_equal(nn_weights_new(&w, "linear", NULL), 0);
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        char name[32];
+        for (int k = 0; k < layers[i].out * layers[i].in * layers[i].taps; k++) v[k] = (float)(uniform() / sqrt(CHANNELS));
+        snprintf(name, sizeof name, "%s.weight", layers[i].name);
+        nn_weights_add(w, name, 3, (int64_t[]){layers[i].out, layers[i].in, layers[i].taps}, v, NULL);
+        for (int k = 0; k < layers[i].out; k++) v[k] = (float)uniform();
+        snprintf(name, sizeof name, "%s.bias", layers[i].name);
+        nn_weights_add(w, name, 1, (int64_t[]){layers[i].out}, v, NULL);
+    }
+    return w;
+}
+
+/* The value; where `kept` it can also be read, so that no two nodes become one. */
+static nn_tensor value(nn_graph *g, nn_tensor x, bool kept) {
+    static int number;
+    if (kept) nn_output(g, x, nn_name(g, "value%d", number++));
+    return x;
+}
+
+/* Returns the last value; *nodes: how many are computed on the way where nothing is kept. */
+static nn_tensor build_fold(int number, nn_graph *g, bool kept, int *nodes) {
+#define V(x) value(g, (x), kept)
+    nn_tensor x = nn_input(g, "x", 1, FRAMES, CHANNELS), y, z;
+    switch (number) {
+    case 0: /* a layer's halves, one an operand of the other's step */
+        *nodes = 2;
+        y = V(nn_linear(g, x, "wide"));
+        z = V(nn_tanh(g, V(nn_slice(g, y, CHANNELS, CHANNELS))));
+        return nn_add(g, V(nn_slice(g, y, 0, CHANNELS)), z);
+    case 1: /* parts that overlap would be computed twice */
+        *nodes = 4;
+        y = V(nn_linear(g, x, "wide"));
+        z = V(nn_slice(g, y, 8, CHANNELS + 8));
+        return nn_mul(g, V(nn_slice(g, y, 0, CHANNELS + 8)), z);
+    case 2: /* all of it is read too */
+        *nodes = 4;
+        y = V(nn_linear(g, x, "square"));
+        z = V(nn_relu(g, y));
+        return nn_concat(g, V(nn_slice(g, y, 3, 5)), z);
+    case 3: /* taps: the layer remains one */
+        *nodes = 3;
+        return nn_tanh(g, V(nn_slice(g, V(nn_conv1d(g, x, "taps", .pad = 1)), 4, 9)));
+    case 4: /* two linear layers */
+        *nodes = 1;
+        return nn_sub(g, x, V(nn_linear(g, V(nn_linear(g, x, "square")), "square")));
+    case 5: /* ... the first some channels of a layer, the second without its bias */
+        *nodes = 1;
+        y = V(nn_slice(g, V(nn_linear(g, x, "wide")), CHANNELS - 5, CHANNELS));
+        return nn_conv1d(g, y, "narrow", .no_bias = true);
+    case 6: /* their product would have more elements than they */
+        *nodes = 2;
+        return nn_linear(g, V(nn_linear(g, x, "narrow")), "up");
+    case 7: /* an activation between them */
+        *nodes = 2;
+        return nn_linear(g, V(nn_relu(g, V(nn_linear(g, x, "square")))), "narrow");
+    case 8: /* flips before and behind */
+        *nodes = 1;
+        return nn_flip(g, V(nn_conv1d(g, V(nn_flip(g, x)), "taps", .pad = 1)));
+    case 9: /* ... of two layers that are one, and one that no layer reads */
+        *nodes = 2;
+        y = V(nn_linear(g, V(nn_linear(g, V(nn_flip(g, x)), "square")), "square"));
+        y = V(nn_flip(g, y));
+        return nn_sub(g, V(nn_flip(g, x)), y);
+    default: /* a flip that not only layers read */
+        *nodes = 2;
+        y = V(nn_flip(g, x));
+        return nn_add(g, y, V(nn_linear(g, y, "square")));
+    }
+#undef V
+}
+
+static int nodes_run(const nn_plan *p) {
+    int n = 0;
+    for (int i = 0; i < p->count; i++) n += nn_node_runs(p->node[i]);
+    return n;
+}
+
+/* What becomes one gives what its parts give one by one. */
+static void test_few_nodes_give_the_same(void **s) {
+    (void)s;
+    static float x[VALUES], y[2][2 * VALUES];
+    nn_weights *w = make_linear_layers();
+    nn_device *d;
+    nn_error e = {0};
+    assert_int_equal(nn_device_open(&d, "cpu", 2, NULL), 0);
+    for (int i = 0; i < VALUES; i++) x[i] = (float)uniform();
+    for (int number = 0; number < FOLDS; number++) {
+        int nodes = 0, all = 0;
+        for (int kept = 0; kept < 2; kept++) {
+            nn_plan *p;
+            nn_graph *g = nn_graph_new(w);
+            nn_output(g, build_fold(number, g, kept, &nodes), "y");
+            if (nn_plan_new(&p, g, d, &e)) fail_msg("%d: %s", number, e.text);
+            all = nodes_run(p);
+            if (!kept && all != nodes) fail_msg("%d: %d nodes, not %d", number, all, nodes);
+            nn_plan_write(p, "x", x);
+            assert_int_equal(nn_plan_run(p, &e), 0);
+            nn_plan_read(p, "y", y[kept]);
+            const nn_shape shape = nn_plan_shape(p, "y");
+            const double snr = kept ? check_snr_db(y[0], y[1], nn_elements(shape)) : 999;
+            if (snr < 120) fail_msg("%d: %g dB", number, snr);
+            nn_plan_free(p);
+        }
+        assert_true(all >= nodes);
+    }
+    nn_device_close(d);
+    nn_weights_free(w);
+}
+
+/* Parts of one row, and frames, are memory of what they are parts of: if they begin at 16 bytes; as outputs too; and nobody
+ * writes over what they are a part of while they are read. */
+static void test_views(void **s) {
+    (void)s;
+    enum { CASES = 4, PART = 8, LENGTH = 90, ROWS = 150, ALL = ROWS * CHANNELS };
+    static const int nodes[CASES] = {4, 3, 2, 3};
+    static float x[ALL], z[ALL], row[CHANNELS], got[ALL], want[ALL];
+    nn_weights *w = make_linear_layers();
+    nn_device *d;
+    nn_error e = {0};
+    assert_int_equal(nn_device_open(&d, "cpu", 2, NULL), 0);
+    for (int i = 0; i < ALL; i++) x[i] = (float)uniform(), z[i] = (float)uniform();
+    for (int i = 0; i < CHANNELS; i++) row[i] = (float)uniform();
+    for (int number = 0; number < CASES; number++) {
+        nn_plan *p;
+        nn_graph *g = nn_graph_new(w);
+        nn_tensor tx = nn_input(g, "x", 1, ROWS, CHANNELS), tz = nn_input(g, "z", 1, ROWS, CHANNELS), y = NULL;
+        if (number == 0) {
+            nn_tensor t = nn_tanh(g, nn_input(g, "row", 1, 1, CHANNELS));
+            y = nn_mul(g, nn_slice(g, tx, 0, PART), nn_slice(g, t, 12, PART));
+            y = nn_add(g, y, nn_slice(g, t, 13, PART));
+        } else {
+            nn_tensor t = nn_tanh(g, tx);
+            if (number == 1) {
+                y = nn_frames(g, nn_frames(g, t, 2, LENGTH + 10), 4, LENGTH);
+                y = nn_add(g, nn_add(g, y, nn_frames(g, nn_tanh(g, tz), 0, LENGTH)), nn_frames(g, tz, 0, LENGTH));
+            }
+            if (number == 2) y = nn_mul(g, nn_add(g, t, tz), nn_frames(g, t, 0, 1));
+            if (number == 3) y = nn_frames(g, t, 5, LENGTH);
+        }
+        nn_output(g, y, "y");
+        if (number == 3) nn_output(g, nn_conv1d(g, nn_conv1d(g, tx, "taps", .pad = 1), "taps", .pad = 1), "later");
+        if (nn_plan_new(&p, g, d, &e)) fail_msg("%d: %s", number, e.text);
+        assert_int_equal(nodes_run(p), nodes[number]);
+        const nn_shape shape = nn_plan_shape(p, "y");
+        for (int i = 0; i < shape.w * shape.c; i++) {
+            const int t = i / shape.c, c = i % shape.c;
+            if (number == 0) want[i] = x[t * CHANNELS + c] * tanhf(row[12 + c]) + tanhf(row[13 + c]);
+            if (number == 1) want[i] = tanhf(x[i + 6 * CHANNELS]) + tanhf(z[i]) + z[i];
+            if (number == 2) want[i] = (tanhf(x[i]) + z[i]) * tanhf(x[c]);
+            if (number == 3) want[i] = tanhf(x[i + 5 * CHANNELS]);
+        }
+        nn_plan_write(p, "x", x);
+        nn_plan_write(p, "z", z);
+        nn_plan_write(p, "row", row);
+        assert_int_equal(nn_plan_run(p, &e), 0);
+        nn_plan_read(p, "y", got);
+        assert_true(check_max_error(got, want, nn_elements(shape)) < 1e-6);
+        nn_plan_free(p);
+    }
+    nn_device_close(d);
+    nn_weights_free(w);
+}
+
 /* ---- errors ---- */
 
 static void test_errors_stick(void **s) {
@@ -351,7 +525,8 @@ int main(void) {
         cmocka_unit_test(test_random_graphs),   cmocka_unit_test(test_slab_is_shared),
         cmocka_unit_test(test_errors_stick),    cmocka_unit_test(test_bad_cpu_devices),
         cmocka_unit_test(test_pool_runs_every_task_once), cmocka_unit_test(test_cache_keeps_the_recent),
-        cmocka_unit_test(test_branches_share_no_bytes),
+        cmocka_unit_test(test_branches_share_no_bytes), cmocka_unit_test(test_few_nodes_give_the_same),
+        cmocka_unit_test(test_views),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

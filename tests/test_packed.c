@@ -19,7 +19,7 @@ static void write_model(uint64_t seed) {
     for (int i = 0; i < CHANNELS * CHANNELS * 3; i++) w[i] = 0.1f * check_random_float(&seed);
     for (int i = 0; i < CHANNELS; i++) b[i] = check_random_float(&seed);
     assert_int_equal(npz_create(&z, model_path, NULL), 0);
-    for (int i = 0; i < 2; i++) { /* "wide" takes the Toom-Cook form, "plain" the direct one */
+    for (int i = 0; i < 2; i++) { /* "wide" takes the Toom-Cook form, "plain" the direct one, half by half */
         char name[32];
         snprintf(name, sizeof name, "%s.weight", i ? "plain" : "wide");
         assert_int_equal(npz_write(z, name, NPZ_F32, 3, (int64_t[]){CHANNELS, CHANNELS, i ? 1 : 3}, w, NULL),
@@ -42,7 +42,9 @@ static nn_plan *make_plan(nn_weights *w, nn_device *d) {
     nn_error e = {0};
     nn_graph *g = nn_graph_new(w);
     nn_tensor x = nn_conv1d(g, nn_input(g, "x", 1, FRAMES, CHANNELS), "wide", .pad = 1);
-    nn_output(g, nn_linear(g, x, "plain"), "y");
+    x = nn_linear(g, x, "plain");
+    nn_tensor first = nn_slice(g, x, 0, CHANNELS / 2), second = nn_slice(g, x, CHANNELS / 2, CHANNELS / 2);
+    nn_output(g, nn_concat(g, second, first), "y");
     if (nn_plan_new(&p, g, d, &e)) fail_msg("%s", e.text);
     return p;
 }

@@ -331,6 +331,50 @@ static void test_group_norm(void **state) {
     report("group_norm", &t);
 }
 
+/* ---- what the planner makes one node of, or none ---- */
+
+/* Layers of t->b channels: "square", "wide" makes twice as many. */
+static nn_tensor build_folds(nn_graph *g, nn_tensor *x, const trial *t) {
+    const int c = t->b, frames = nn_shape_of(x[0]).w;
+    nn_tensor y;
+    switch (t->a) {
+    case 0: /* a layer's halves */
+        y = nn_linear(g, x[0], "wide");
+        return nn_add(g, nn_slice(g, y, 0, c), nn_tanh(g, nn_slice(g, y, c, c)));
+    case 1: /* two layers, the first in part, between flips */
+        y = nn_slice(g, nn_linear(g, nn_flip(g, x[0]), "wide"), c / 2, c);
+        return nn_sub(g, x[1], nn_flip(g, nn_linear(g, y, "square")));
+    case 2: /* parts of a row, as operands of a step */
+        y = nn_relu(g, x[2]);
+        x[0] = nn_mul(g, nn_linear(g, x[0], "square"), nn_slice(g, y, c, c));
+        return nn_add(g, x[0], nn_slice(g, y, c - 1, c));
+    default: /* frames, to be read by a layer and from outside */
+        y = nn_frames(g, nn_tanh(g, x[0]), frames / 3, frames - frames / 3);
+        return nn_frames(g, nn_linear(g, y, "square"), frames / 2, frames - frames / 3 - frames / 2);
+    }
+}
+
+static void test_folds(void **state) {
+    (void)state;
+    trial t = {.build = build_folds, .half_tolerance = 1e-2};
+    for (int i = 0; i < 2 * TRIALS; i++) {
+        const int c = i % 3 ? 8 * between(1, 12) : random_channels() + 1, frames = between(6, 90);
+        const double scale = 1 / sqrt((double)c);
+        t.a = i % 4;
+        t.b = c;
+        trial_open(&t);
+        for (int k = 0; k < 2; k++) trial_input(&t, 1, frames, c, 0, 1);
+        trial_input(&t, 1, 1, 2 * c, 0, 1);
+        for (int k = 1; k <= 2; k++) {
+            trial_weight(&t, k == 1 ? "square.weight" : "wide.weight", 2, (int64_t[]){k * c, c}, 0, 2 * scale);
+            trial_vector(&t, k == 1 ? "square.bias" : "wide.bias", k * c, 0, 1);
+        }
+        trial_check(&t);
+        trial_close(&t);
+    }
+    report("folds", &t);
+}
+
 /* ---- attention ---- */
 
 static nn_tensor build_attention(nn_graph *g, nn_tensor *x, const trial *t) {
@@ -431,7 +475,7 @@ int main(void) {
         cmocka_unit_test(test_flip),       cmocka_unit_test(test_planar),
         cmocka_unit_test(test_embed),      cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_group_norm), cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_gru),
+        cmocka_unit_test(test_gru),        cmocka_unit_test(test_folds),
     };
     nn_error e = {0};
     if (nn_vulkan_open(&vulkan[0], "vulkan", 32, &e)) {

@@ -1,14 +1,18 @@
-/* conv_fold.c - weight norm and batch norm folded into a convolution's weights.
+/* conv_fold.c - what is folded into a convolution's weights.
  *
  *   weight norm   w = v * g / |v|                      (Salimans & Kingma 2016)
  *   batch norm    w *= s, b = (b - mean) * s + beta,   s = gamma / sqrt(var + 1e-5)
+ *   channels      some rows of w and b
+ *   then          w = u w, b = u b + c                 u and c of the linear layer that follows
+ *   flips         columns, or rows, of w and b in reverse order
  *
- * Both are computed in double, so that folding costs no accuracy. */
+ * All is computed in double, so that folding costs no accuracy. */
 #include "conv_fold.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* v [shape of t] *= g / |v|, the norm over the axes where g has length 1. */
 static nn_code fold_weight_norm(const char *path, const nn_weight *t, const nn_weight *gt, float *v, const float *g, nn_error *e) {
@@ -87,19 +91,104 @@ static nn_code fold_batch_norm(nn_conv_folded *f, nn_weights *w, nn_error *e) {
     return code;
 }
 
+/* The bias of stem `name` [count], or zeros. */
+static nn_code load_bias(nn_weights *w, const char *name, bool there, int count, float **out, nn_error *e) {
+    char full[320];
+    int64_t shape[1] = {count};
+    snprintf(full, sizeof full, "%s.bias", name);
+    if (there) return nn_weights_load(w, full, 1, shape, out, e);
+    *out = calloc((size_t)count, sizeof **out);
+    return *out ? NN_OK : nn_fail_memory(e, name);
+}
+
+/* Elements of an output channel's weights. */
+static size_t row_of(const nn_conv_folded *f) {
+    return (size_t)f->c_in * (size_t)f->node->u.conv.kernel_h * (size_t)f->node->u.conv.kernel_w;
+}
+
+static void keep_rows(nn_conv_folded *f, int from, int count) {
+    memmove(f->weight, f->weight + (size_t)from * row_of(f), (size_t)count * row_of(f) * sizeof(float));
+    memmove(f->bias, f->bias + from, (size_t)count * sizeof(float));
+    f->c_out = count;
+}
+
+/* Rows and bias become u times them, plus c. */
+static nn_code fold_then(nn_conv_folded *f, nn_weights *w, nn_error *e) {
+    const nn_conv_params *p = &f->node->u.conv;
+    const size_t row = row_of(f), middle = (size_t)p->middle, outs = (size_t)f->node->shape.c;
+    float *u = NULL, *c = NULL, *weight = malloc(outs * row * sizeof *weight);
+    double *sum = malloc((row + 1) * sizeof *sum);
+    nn_code code = weight && sum ? NN_OK : nn_fail_memory(e, p->then);
+    if (!code) code = load_weight(w, p->then, &u, e);
+    if (!code) code = load_bias(w, p->then, p->then_bias, f->node->shape.c, &c, e);
+    for (size_t o = 0; o < outs && !code; o++) {
+        memset(sum, 0, (row + 1) * sizeof *sum);
+        for (size_t m = 0; m < middle; m++) {
+            const double factor = (double)u[o * middle + m];
+            for (size_t i = 0; i < row; i++) sum[i] += factor * (double)f->weight[m * row + i];
+            sum[row] += factor * (double)f->bias[m];
+        }
+        for (size_t i = 0; i < row; i++) weight[o * row + i] = (float)sum[i];
+        c[o] = (float)((double)c[o] + sum[row]);
+    }
+    free(u);
+    free(sum);
+    if (code) {
+        free(weight);
+        free(c);
+        return code;
+    }
+    nn_conv_unfold(f);
+    f->weight = weight;
+    f->bias = c;
+    f->c_out = (int)outs;
+    return NN_OK;
+}
+
+static void swap(float *a, float *b, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const float t = a[i];
+        a[i] = b[i];
+        b[i] = t;
+    }
+}
+
+/* `parts` parts of `each` elements, in reverse order. */
+static void reverse(float *x, size_t parts, size_t each) {
+    for (size_t i = 0; i < parts / 2; i++) swap(x + i * each, x + (parts - 1 - i) * each, each);
+}
+
+static void fold_flips(nn_conv_folded *f) {
+    const nn_conv_params *p = &f->node->u.conv;
+    const size_t row = row_of(f), outs = (size_t)f->c_out, ins = (size_t)f->c_in;
+    for (size_t o = 0; o < outs && p->flip_in; o++) reverse(f->weight + o * row, ins, row / ins);
+    if (!p->flip_out) return;
+    reverse(f->weight, outs, row);
+    reverse(f->bias, outs, 1);
+}
+
+void nn_conv_form(const nn_node *n, char form[NN_CONV_FORM]) {
+    const nn_conv_params *p = &n->u.conv;
+    char part[48] = "";
+    if (p->of) snprintf(part, sizeof part, "[%d of %d]", p->from, p->of);
+    snprintf(form, NN_CONV_FORM, "%s%s%s%s%s%s%s", p->batch_norm ? p->batch_norm : "", part, p->then ? "*" : "",
+             p->then ? p->then : "", p->then_bias ? "+" : "", p->flip_in ? "<" : "", p->flip_out ? ">" : "");
+}
+
 nn_code nn_conv_fold(nn_conv_folded *f, const nn_node *n, nn_weights *w, nn_error *e) {
     const nn_conv_params *p = &n->u.conv;
+    const int kept = p->then ? p->middle : n->shape.c;
     *f = nn_conv_shape(n);
+    f->c_out = p->of ? p->of : kept;
     nn_code code = load_weight(w, n->name, &f->weight, e);
-    if (!code && p->bias) {
-        char full[320];
-        int64_t shape[1] = {f->c_out};
-        snprintf(full, sizeof full, "%s.bias", n->name);
-        code = nn_weights_load(w, full, 1, shape, &f->bias, e);
-    } else if (!code && !(f->bias = calloc((size_t)f->c_out, sizeof *f->bias)))
-        code = nn_fail_memory(e, n->name);
+    if (!code) code = load_bias(w, n->name, p->bias, f->c_out, &f->bias, e);
     if (!code && p->batch_norm) code = fold_batch_norm(f, w, e);
-    if (code) nn_conv_unfold(f);
+    if (!code && p->of) keep_rows(f, p->from, kept);
+    if (!code && p->then) code = fold_then(f, w, e);
+    if (code)
+        nn_conv_unfold(f);
+    else
+        fold_flips(f);
     return code;
 }
 

@@ -1,4 +1,5 @@
-/* conv_fold.h - a convolution's weights with everything folded in that can be folded at load. */
+/* conv_fold.h - a convolution's weights with everything folded in that can be folded at load: weight norm, batch norm, the
+ * choice of output channels, the linear layer that follows, channels in reverse order (nn_conv_params). */
 #ifndef NN_CPU_CONV_FOLD_H
 #define NN_CPU_CONV_FOLD_H
 
@@ -15,6 +16,10 @@ typedef struct nn_conv_folded {
 static inline nn_conv_folded nn_conv_shape(const nn_node *n) {
     return (nn_conv_folded){.node = n, .c_out = n->shape.c, .c_in = n->in[0]->shape.c / n->u.conv.groups};
 }
+
+/* What of that the node has, for the keys of packed weights: "" for the layer as it is. At most NN_CONV_FORM bytes. */
+enum { NN_CONV_FORM = 640 };
+void nn_conv_form(const nn_node *n, char form[NN_CONV_FORM]);
 
 /* Reads the weights of conv node n; free them with nn_conv_unfold. */
 nn_code nn_conv_fold(nn_conv_folded *f, const nn_node *n, nn_weights *w, nn_error *e);

@@ -116,8 +116,9 @@ static nn_code pack_all(const nn_conv_folded *s, int vector, const nn_conv_pack 
 
 nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, bool pairs, const char *isa, nn_error *e) {
     const nn_conv_params *p = &n->u.conv;
-    char key[700];
-    snprintf(key, sizeof key, "%s|%s|conv|%s", n->name, p->batch_norm ? p->batch_norm : "", isa);
+    char folds[NN_CONV_FORM], key[NN_CONV_FORM + 320];
+    nn_conv_form(n, folds);
+    snprintf(key, sizeof key, "%s|%s|conv|%s", n->name, folds, isa);
     const void *have = nn_weights_packed(w, key);
     if (!have) {
         if (p->kernel_h * p->kernel_w > NN_CONV_TAPS)

@@ -129,7 +129,7 @@ static nn_code cpu_prepare(nn_plan *p, nn_error *e) {
     nn_code code = NN_OK;
     for (int i = 0; i < p->count && !code; i++) {
         nn_node *n = p->node[i];
-        if (n->op == NN_OP_input) continue;
+        if (!nn_node_runs(n)) continue;
         nn_weights_lock(n->weights);
         code = d->table->kernel[n->op].pack(n, n->weights, e);
         nn_weights_unlock(n->weights);
@@ -205,7 +205,7 @@ static nn_code cpu_run(nn_plan *p, nn_error *e) {
     if (s->slab != d->slab) bind(p, s, d->slab);
     for (int i = 0; i < p->count; i++) {
         const nn_call *c = &s->call[i];
-        if (p->node[i]->op == NN_OP_input) continue;
+        if (!nn_node_runs(p->node[i])) continue;
         double start = p->profile ? seconds_now() : 0;
         stage_job job = {c, &d->table->kernel[p->node[i]->op], 0, d->scratch, d->scratch_bytes};
         for (job.stage = 0; job.stage < c->stages; job.stage++) nn_pool_run(d->pool, c->tasks[job.stage], run_task, &job);

@@ -132,8 +132,9 @@ static nn_code pack_all(const nn_conv_folded *s, const nn_toom_pack *head, size_
 
 nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *isa, nn_error *e) {
     const nn_conv_params *p = &n->u.conv;
-    char key[700];
-    snprintf(key, sizeof key, "%s|%s|toom|%s", n->name, p->batch_norm ? p->batch_norm : "", isa);
+    char folds[NN_CONV_FORM], key[NN_CONV_FORM + 320];
+    nn_conv_form(n, folds);
+    snprintf(key, sizeof key, "%s|%s|toom|%s", n->name, folds, isa);
     const void *have = nn_weights_packed(w, key);
     if (!have) {
         size_t bytes, restored;

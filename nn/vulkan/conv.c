@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../cpu/conv_fold.h"
 #include "conv_weights.h"
 
 enum { FETCH_VECTOR, FETCH_SINGLE, FETCH_FLAT };
@@ -36,7 +37,7 @@ typedef struct path {
 static const tile plain_tiles[] = {
     {128, 128, 16, 256, 8, 8, 43.4f, 1.910f, 0.00f, 2.348f, 0, 0}, {128, 64, 16, 256, 8, 4, 20.2f, 1.833f, 4.35f, 1.298f, 0, 0},
     {64, 64, 16, 256, 4, 4, 18.1f, 0.772f, 0.06f, 0.649f, 0, 0},   {256, 32, 16, 256, 8, 4, 17.2f, 1.829f, 5.59f, 1.431f, 0, 0},
-    {128, 32, 16, 256, 4, 4, 12.0f, 0.865f, 2.29f, 0.757f, 0, 0},  {32, 32, 16, 64, 4, 4, 0.00f, 0.815f, 0.75f, 0.176f, 0, 0},
+    {128, 32, 16, 256, 4, 4, 12.0f, 0.865f, 2.29f, 0.757f, 0, 0},  {32, 32, 16, 64, 4, 4, 5.0f, 0.815f, 0.75f, 0.176f, 0, 0},
     {256, 16, 16, 256, 4, 4, 9.0f, 0.790f, 2.30f, 0.700f, 0, 0},   {512, 4, 16, 256, 2, 4, 7.2f, 0.730f, 1.80f, 0.650f, 0, 0},
     {64, 64, 16, 64, 8, 8, 23.7f, 1.194f, 0.65f, 0.778f, 0, 0},
 };
@@ -219,8 +220,8 @@ static bool forced(const nn_vk_traits *traits, const path *p, int tile_index) {
 }
 
 static bool suits_matrices(const nn_node *n, const nn_vk_conv_layout *l, const nn_vk_traits *traits) {
-    const int group = n->in[0]->shape.c / n->u.conv.groups;
-    return traits->matrix && !l->flat && group % 8 == 0 && n->in[0]->shape.c % 8 == 0;
+    const int groups = n->u.conv.groups, group = n->in[0]->shape.c / groups;
+    return traits->matrix && !l->flat && group % 8 == 0 && (groups == 1 || n->shape.c / groups % 8 == 0);
 }
 
 /* The cheapest tile of a path, if it is cheaper than *out. */
@@ -262,19 +263,19 @@ static size_t part_rows(const nn_node *n, bool in_matrices) {
 
 static nn_code conv_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
     nn_node *n = c->node;
-    const nn_conv_params *p = &n->u.conv;
     const choice h = choose(n, c->traits);
     if (!h.path)
         return nn_fail(e, NN_ERROR_DEVICE,
                        "%s: this device's %u bytes of shared memory are too few for a convolution", n->name,
                        c->traits->shared_bytes);
     const bool paired = h.path == &pairs;
-    char kind[400];
-    snprintf(kind, sizeof kind, "%s|%.380s",
+    char form[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
+    nn_conv_form(n, form);
+    snprintf(kind, sizeof kind, "%s|%s",
              paired           ? "pairs"
              : c->traits->f16 ? "conv16"
                               : "conv",
-             p->batch_norm ? p->batch_norm : "");
+             form);
     nn_code code = nn_vk_pack(k, c, n->name, kind, paired ? nn_vk_conv_make_pairs : nn_vk_conv_make, e);
     if (!code) code = nn_vk_pack_steps(k, c, e);
     if (code) return code;

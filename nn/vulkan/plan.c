@@ -45,7 +45,7 @@ typedef struct packing_thread {
 
 static nn_code pack_node(nn_plan *p, nn_vk_call *c, nn_error *e) {
     nn_vk_packer packer = {.device = device_of(p), .plan = p->state, .weights = c->node->weights};
-    if (c->node->op == NN_OP_input) return NN_OK;
+    if (!nn_node_runs(c->node)) return NN_OK;
     const nn_code code = nn_vk_mark(packer.weights, &packer.mark, e);
     return code ? code : ops[c->node->op]->pack(&packer, c, e);
 }
@@ -203,7 +203,7 @@ static void record_node(nn_vk_recorder *r, const nn_plan *p, int i) {
     const nn_vk_plan *s = p->state;
     r->set = s->part[s->call[i].part].set;
     r->traits = s->call[i].traits;
-    if (p->node[i]->op != NN_OP_input) ops[p->node[i]->op]->record(r, &s->call[i]);
+    if (nn_node_runs(p->node[i])) ops[p->node[i]->op]->record(r, &s->call[i]);
 }
 
 enum { BEFORE, BESIDE, BEHIND, STRETCHES };
