@@ -381,11 +381,17 @@ static nn_tensor build_attention(nn_graph *g, nn_tensor *x, const trial *t) {
     return nn_attention(g, x[0], x[1], x[2], t->a, t->b < 0 ? NULL : "att");
 }
 
-static void attention_trial(trial *t, int frames, int heads, int size, int window) {
+/* Scores of a size that grows with `keys`. Queries and keys are such that float16 holds them, so that what is
+ * found is not their rounding, which great scores magnify. */
+static void attention_trial(trial *t, int frames, int heads, int size, int window, double keys) {
     t->a = heads;
     t->b = window;
     trial_open(t);
-    for (int i = 0; i < 3; i++) trial_input(t, 1, frames, heads * size, 0, i < 2 ? 2 : 1);
+    for (int i = 0; i < 3; i++) {
+        trial_input(t, 1, frames, heads * size, 0, i == 0 ? 2 : i == 1 ? keys : 1);
+        float *data = t->data[i];
+        for (size_t k = 0; i < 2 && k < elements(t->shape[i]); k++) data[k] = roundf(data[k] * 32) / 32;
+    }
     if (window >= 0) {
         const int64_t shape[] = {1, 2 * window + 1, size};
         trial_weight(t, "att.emb_rel_k", 3, shape, 0, 1);
@@ -398,16 +404,23 @@ static void attention_trial(trial *t, int frames, int heads, int size, int windo
 static void test_attention(void **state) {
     (void)state;
     trial t = {.build = build_attention, .half_tolerance = 1e-2};
-    attention_trial(&t, 333, 2, 64, -1);
-    attention_trial(&t, 260, 2, 96, 10);
-    if (!is_lavapipe()) { /* long enough that keys are split in two, or not at all */
-        attention_trial(&t, 1500, 3, 96, 10);
-        attention_trial(&t, 3001, 3, 64, -1);
-        attention_trial(&t, 3001, 3, 96, 10);
+    attention_trial(&t, 333, 2, 64, -1, 2);
+    attention_trial(&t, 260, 2, 96, 10, 2);
+    attention_trial(&t, 299, 2, 64, -1, 10); /* a row's greatest score grows as its keys pass */
+    attention_trial(&t, 150, 1, 96, 10, 10);
+    if (!is_lavapipe()) { /* so many that a block's keys are split among few, or not at all */
+        for (int i = 0; i < 8; i++)
+            attention_trial(&t, ONE_OF(349, 500, 701, 1064, 1501, 2130, 3001, 4099), between(2, 12),
+                            ONE_OF(16, 48, 64, 80, 96, 128), i % 2 ? ONE_OF(0, 4, 10, 16, 20) : -1,
+                            i % 4 ? 2 : 8);
+        attention_trial(&t, 349, 12, 64, -1, 2);
+        attention_trial(&t, 1064, 12, 64, -1, 2);
+        attention_trial(&t, 700, 2, 96, 10, 2);
+        attention_trial(&t, 2131, 2, 96, 10, 2);
     }
     for (int i = 0; i < 2 * TRIALS; i++)
-        attention_trial(&t, ONE_OF(1, 2, 5, 31, 32, 33, 64, 65, 97, 130), between(1, 3),
-                        ONE_OF(1, 3, 16, 20, 33, 64, 96), i % 2 ? ONE_OF(0, 1, 4, 10) : -1);
+        attention_trial(&t, ONE_OF(1, 2, 5, 15, 16, 17, 31, 32, 33, 64, 65, 97, 130, 257), between(1, 3),
+                        ONE_OF(1, 3, 16, 20, 33, 48, 64, 96), i % 2 ? ONE_OF(0, 1, 4, 10, 17) : -1, 2);
     report("attention", &t);
 }
 

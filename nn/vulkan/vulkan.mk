@@ -7,10 +7,8 @@
 
 vk          := $(BUILD)/vulkan
 vk_shaders  := $(sort $(patsubst nn/vulkan/%.comp,%,$(wildcard nn/vulkan/*.comp)))
-vk_f16_only := attention_matrix
-vk_f32      := $(filter-out $(vk_f16_only),$(vk_shaders))
-vk_names    := $(vk_shaders:%=%.f16) $(vk_f32:%=%.f32) $(patsubst %,%.khr16,$(filter %_matrix,$(vk_shaders))) \
-               $(patsubst %,%.khr32,$(filter %_matrix,$(vk_f32)))
+vk_names    := $(vk_shaders:%=%.f16) $(vk_shaders:%=%.f32) $(patsubst %,%.khr16,$(filter %_matrix,$(vk_shaders))) \
+               $(patsubst %,%.khr32,$(filter %_matrix,$(vk_shaders)))
 vk_spirv    := $(vk_names:%=$(vk)/%.spv)
 library     += $(wildcard nn/vulkan/*.c) $(vk)/shaders.c
 libs        += -ldl
