@@ -151,12 +151,17 @@ uint output_row(uint m) {
 }
 
 // ---- fetching
+//
+// From the nearest place there is, and what is beside the input becomes zero afterwards: a load in a branch is waited for
+// before the next one starts.
 
 #ifdef NN_F16
 #define eight uvec4                      // values, as they are
 eight nothing() { return uvec4(0); }
 eight fetch_values(uint at) { return slab8[at / 8]; }
 eight fetch_weights(uint at) { return weights8[at / 8]; }
+
+eight only_if(bool there, eight v) { return there ? v : uvec4(0); }
 
 uint activate(uint two) {
     const f16vec2 v = unpackFloat2x16(two);
@@ -175,6 +180,8 @@ const float LACKS = 2048;                // keeps the rest from being too small 
 eight nothing() { return eight(uvec4(0), uvec4(0)); }
 eight fetch_values(uint at) { return eight(slab8[at / 4], slab8[at / 4 + 1]); }
 eight fetch_weights(uint at) { return eight(weights8[at / 4], weights8[at / 4 + 1]); }
+
+eight only_if(bool there, eight v) { return eight(there ? v.a : uvec4(0), there ? v.b : uvec4(0)); }
 
 vec4 activate(vec4 v) {
     if (PRE == STEP_RELU) return max(v, vec4(0));
@@ -206,10 +213,9 @@ eight x_next[X_LOADS], w_next[W_LOADS];                 // on their way
 // All rows and BK channels of a signal, from channel c0 of the group on. Rows lie ordered by their remainder by STRIDE, so
 // that a tap reads neighbours.
 eight fetch_row(uint index, uint c0) {
-    const int x = int(first_row * STRIDE + index / PER_X) + first_x;
-    const uint c = c0 + index % PER_X * 8;
-    if (x >= 0 && x < int(push.w) && (C % BK == 0 || c < C)) return fetch_values(push.x + uint(x) * C_IN + group * C + c);
-    return nothing();
+    const int x = int(first_row * STRIDE + index / PER_X) + first_x, near = clamp(x, 0, int(push.w) - 1);
+    const uint c = c0 + index % PER_X * 8, near_c = C % BK == 0 ? c : min(c, C - 8);
+    return only_if(x == near && c == near_c, fetch_values(push.x + uint(near) * C_IN + group * C + near_c));
 }
 
 void store_row(uint index, eight v) {
@@ -240,13 +246,13 @@ void place_rows() {
 
 void fetch_x(uint k0) {
     [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
-        const uint k = k0 + (gl_LocalInvocationID.x + i * THREADS) % PER_X * 8;
-        const uint tap = IMAGE ? k / C : 0, c = k - tap * C, ty = tap / taps_x;
+        const uint k = k0 + (gl_LocalInvocationID.x + i * THREADS) % PER_X * 8, near_k = C % BK == 0 ? k : min(k, taps * C - 8);
+        const uint tap = IMAGE ? near_k / C : 0, c = near_k - tap * C, ty = tap / taps_x;
         const int y = row_y[i] + int(ty), x = row_x[i] + int(tap - ty * taps_x);
-        bool inside = x >= 0 && x < int(push.w) && (C % BK == 0 || k < taps * C);
-        if (IMAGE) inside = inside && y >= 0 && y < int(push.h);
-        x_next[i] = nothing();
-        if (inside) x_next[i] = fetch_values(push.x + uint(IMAGE ? y * int(push.w) + x : x) * C_IN + group * C + c);
+        const int near_y = clamp(y, 0, int(push.h) - 1), near_x = clamp(x, 0, int(push.w) - 1);
+        const uint row = uint(IMAGE ? near_y * int(push.w) + near_x : near_x);
+        x_next[i] = only_if(x == near_x && (!IMAGE || y == near_y) && k == near_k,
+                            fetch_values(push.x + row * C_IN + group * C + c));
     }
 }
 
@@ -262,15 +268,11 @@ void store_x(uint b) {
 void fetch_w(uint tap, uint c0) {
     [[unroll]] for (uint i = 0; i < W_LOADS; i++) {
         const uint index = gl_LocalInvocationID.x + i * THREADS;
-        const uint r = index / PER_W, n = first_channel + index % PER_W * 8;
+        const uint r = index / PER_W, n = first_channel + index % PER_W * 8, near_n = PITCH % BN == 0 ? n : min(n, PITCH - 8);
         const uint t = RESIDENT ? tap + r / BK : 0, c = c0 + (RESIDENT ? r % BK : r);
-        bool there = (KS * PER_W % THREADS == 0 || r < KS) && (PITCH % BN == 0 || n < PITCH);
-        if (RESIDENT)
-            there = there && (TPS == 1 || t < taps) && (C % BK == 0 || c < C);
-        else
-            there = there && (C % BK == 0 || c < taps * C);
-        w_next[i] = nothing();
-        if (there) w_next[i] = fetch_weights(weights_at + (t * C + c) * PITCH + n);
+        const uint rows = RESIDENT ? C : taps * C, near_t = RESIDENT ? min(t, taps - 1) : 0, near_c = min(c, rows - 1);
+        w_next[i] = only_if(t == near_t && c == near_c && n == near_n,
+                            fetch_weights(weights_at + (near_t * C + near_c) * PITCH + near_n));
     }
 }
 
@@ -466,10 +468,9 @@ bool is_output(uint m, uint n) { return m < push.rows && n < push.group_out; }
 
 void fetch_operand(uint set, uint k, uint code, uint round) {
     [[unroll]] for (uint i = 0; i < OUT_EIGHTS; i++) {
-        const uint m = out_row(round, i), n = out_channel(i);
-        if (is_output(m, n))
-            operand[(set * 3 + k) * OUT_EIGHTS + i] =
-                fetch_values(push.step[k] + (code < 256 ? output_row(m) * C_OUT : 0) + group * push.group_out + n);
+        const uint m = min(out_row(round, i), push.rows - 1), n = min(out_channel(i), push.group_out - 8);
+        operand[(set * 3 + k) * OUT_EIGHTS + i] =
+            fetch_values(push.step[k] + (code < 256 ? output_row(m) * C_OUT : 0) + group * push.group_out + n);
     }
 }
 
