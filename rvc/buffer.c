@@ -89,6 +89,21 @@ void rvc_buffer_free(rvc_buffer *b) {
     *b = (rvc_buffer){0};
 }
 
+void rvc_buffer_keep(rvc_buffer *kept, rvc_buffer *b) {
+    if (!b->pages && b->capacity > kept->capacity) {
+        const rvc_buffer smaller = *kept;
+        *kept = *b;
+        *b = smaller;
+    }
+    rvc_buffer_free(b);
+}
+
+rvc_buffer rvc_buffer_again(rvc_buffer *kept) {
+    const rvc_buffer b = {.at = kept->at, .capacity = kept->capacity};
+    *kept = (rvc_buffer){0};
+    return b;
+}
+
 float *rvc_buffer_view(rvc_buffer *b, size_t from, size_t count) {
     if (b->pages) {
         size_t bytes = count * sizeof *b->at;

@@ -30,6 +30,11 @@ extern size_t rvc_buffer_plain, rvc_buffer_resident;
 nn_code rvc_buffer_grow(rvc_buffer *b, size_t count, nn_error *e);
 void rvc_buffer_free(rvc_buffer *b);     /* {0} is fine, also twice; not for parts */
 
+/* Instead of freeing b: *kept takes its memory over where that is plain and larger than its own. And an empty buffer that has
+ * what was kept. */
+void rvc_buffer_keep(rvc_buffer *kept, rvc_buffer *b);
+rvc_buffer rvc_buffer_again(rvc_buffer *kept);
+
 /* Floats from .. from+count-1 are worked on now; what was viewed earlier may leave memory. Returns at + from. */
 float *rvc_buffer_view(rvc_buffer *b, size_t from, size_t count);
 

@@ -1,8 +1,8 @@
 /* converter.c - one thread's converter: device, plans, warm-up; and the pitch alone.
  *
  * Invariant: a converter changes nothing in its models (packing is guarded there), so any number of them may
- * work at once; what it keeps between conversions is plans, never audio, so a result does not depend on what
- * was converted before. */
+ * work at once; what it keeps between conversions is plans and memory, never audio, so a result does not
+ * depend on what was converted before. */
 #include "pipeline.h"
 
 #include <stdlib.h>
@@ -55,6 +55,10 @@ void rvc_converter_free(rvc_converter *converter) {
     rmvpe_free(converter->rmvpe);
     mel_free(converter->mel);
     nn_device_close(converter->device);
+    rvc_buffer_free(&converter->input);
+    rvc_buffer_free(&converter->output);
+    rvc_resampler_free(converter->to_input);
+    rvc_resampler_free(converter->from_output);
     free(converter);
 }
 
@@ -109,7 +113,7 @@ rvc_status rvc_pitch_stream(rvc_converter *converter, const rvc_source *source, 
     if (!code) code = rvc_job_read(&job, source, 0, &in);
     if (!code) code = rvc_job_pitch(&job, &in.buffer, f0);
     if (!code) *count = mel_frames(in.n);
-    rvc_buffer_free(&in.buffer);
+    rvc_buffer_keep(&converter->input, &in.buffer);
     return rvc_report(error, &e);
 }
 

@@ -5,114 +5,272 @@
  * defaults. The signal is mirrored through its end points (odd extension), and each pass starts in the state
  * a constant signal of the first value would have left, so neither end rings.
  *
- * The five poles lie within 0.02 of z = 1, so the polynomial form is ill-conditioned: changing the last bit
- * of a coefficient moves the output by 4e-8, and so does the exact start state instead of the one SciPy
- * solves for. Hence SciPy's own numbers below, printed with 17 digits, and its order of operations.
+ * The five poles lie within 0.02 of z = 1, so the polynomial form is ill-conditioned: the last bits of its
+ * coefficients move the output by 4e-8, and its own rounding is 1e-8. So the filter is that of SciPy's
+ * rounded coefficients, but as the sum of its partial fractions, which is exact to a few 1e-11:
  *
- * The first pass in double over a long recording would be twice its size, so it is not kept: only the
- * filter's state at the start of every block is, and the pass back makes each block anew from there; only the
- * last is still at hand, which is all there is of a minute. Same operations on the same numbers, so the
- * same bits. */
+ *   y = D x + C w + (C0 u + C1 u') + (E0 v + E1 v')         w = P w' + x,  u = x - A1 u' - A2 u'',  v
+ * likewise
+ *
+ * A recursion is a chain, each sample waiting for the one before. Eight parts of the signal side by side are
+ * eight chains: they run once from rest, which says in which state each part leaves off; the decay over a
+ * part's length, a matrix, then gives the states they all begin in; and so they run again. The output of the
+ * forward pass is not kept, only the states: going back, each group of parts is made anew and turned around
+ * while it is in the first-level cache. */
 #include "signal.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { ORDER = 5, EDGE = 3 * (ORDER + 1), BLOCK = 1 << 20 };
+#include "vector.h"
 
-/* b, a = scipy.signal.butter(5, 48, btype="high", fs=16000) */
-static const double B[ORDER + 1] = {0.96996064518384473, -4.8498032259192234, 9.6996064518384468,
-                                    -9.6996064518384468, 4.8498032259192234,  -0.96996064518384473};
-static const double A[ORDER + 1] = {1.0,
-                                    -4.9390018191683636,
-                                    9.757863526739543,
-                                    -9.6395448494134577,
-                                    4.7615067973562093,
-                                    -0.94082365320546057};
-/* scipy.signal.lfilter_zi(b, a): the state in which a constant 1 gives the steady output, here 0 */
-static const double STEADY[ORDER] = {-0.96996047969958465, 3.8798419288925783, -5.8197629081730433,
-                                     3.879841948472456, -0.96996048949233871};
+enum { ORDER = 5, EDGE = 3 * (ORDER + 1), LANES = 8, SPAN = 256, GROUP = LANES * SPAN };
 
-/* A pass under way, transposed direct form II:   y = b0 x + z0,  z_i = z_(i+1) + b_(i+1) x - a_(i+1) y */
-typedef struct filter {
-    double z[ORDER + 1];
-} filter;
+/* Of b, a = scipy.signal.butter(5, 48, btype="high", fs=16000), whose poles and residues were worked out with
+ * 113 bits. */
+static const double D = 1.0309696635273913, P = 0.9813258660302886, C = -0.035713387500749122, //
+    A1 = -1.9880652462957826, A2 = 0.98841848388198372, C0 = 0.0052088577711680564,
+                    C1 = -0.0048920152008702714, B1 = -1.9696107068422923, B2 = 0.96996066567185757,
+                    E0 = -0.030504488613965462, E1 = 0.030499069557481745;
+/* Where scipy.signal.lfilter_zi(b, a) starts: the state in which a constant 1 gives the steady output, 0. */
+static const double STEADY[ORDER] = {53.549996905114931, 2830.9553491658107, 2830.9553501421965,
+                                     2857.4794556858292, 2857.4794547091797};
+static const double NOTHING = 1e-30; /* a state that rings out becomes 0 before arithmetic on it gets slow */
 
-static filter filter_start(double first) {
-    filter f;
-    for (int i = 0; i < ORDER; i++) f.z[i] = STEADY[i] * first;
-    f.z[ORDER] = 0;
-    return f;
+/* Eight lanes are two vectors. A lane's state is w, u, u', v, v'. */
+typedef struct states {
+    struct half {
+        rvc_d4 w, u, u1, v, v1;
+    } half[2];
+} states;
+
+/* State number i of a lane, and what a lane has in v. */
+static double *state_of(states *s, int i, int lane) {
+    return (double *)&s->half[lane / 4] + 4 * i + lane % 4;
+}
+static double *sample_of(rvc_d4 v[2], int lane) {
+    return (double *)v + lane;
 }
 
-/* v [n] in place, with the given stride (-1: v is the last and the first is reached at the end). */
-static void filter_pass(filter *f, double *v, size_t n, ptrdiff_t stride) {
-    filter s = *f;
-    for (size_t k = 0; k < n; k++, v += stride) {
-        double x = *v, y = B[0] * x + s.z[0];
-        for (int i = 0; i < ORDER; i++) s.z[i] = s.z[i + 1] + B[i + 1] * x - A[i + 1] * y;
-        *v = y;
+typedef struct decay {
+    double m[ORDER][ORDER]; /* of a state, over one part without input */
+} decay;
+
+/* ---- the recursion ---- */
+
+RVC_INLINE void take(struct half *s, rvc_d4 *x, bool output) {
+    const rvc_d4 in = *x, u2 = s->u1, v2 = s->v1;
+    s->u1 = s->u;
+    s->v1 = s->v;
+    s->w = in + P * s->w;
+    s->u = in - A2 * u2 - A1 * s->u1;
+    s->v = in - B2 * v2 - B1 * s->v1;
+    if (output) *x = (D * in + C * s->w) + (C0 * s->u + C1 * s->u1) + (E0 * s->v + E1 * s->v1);
+}
+
+RVC_INLINE void recur(states *s, rvc_d4 (*x)[2], ptrdiff_t step, size_t count, bool output) {
+    struct half a = s->half[0], b = s->half[1];
+    for (size_t k = 0; k < count; k++, x += step) {
+        take(&a, &(*x)[0], output);
+        take(&b, &(*x)[1], output);
     }
-    *f = s;
+    *s = (states){{a, b}};
 }
 
-static void load(rvc_buffer *x, size_t from, size_t n, double *v) {
-    const float *at = rvc_buffer_view(x, from, n);
-    for (size_t i = 0; i < n; i++) v[i] = (double)at[i];
+/* x [count] in place, or from its end with step -1. */
+RVC_VECTOR static void filter(states *s, rvc_d4 (*x)[2], ptrdiff_t step, size_t count) {
+    recur(s, x, step, count, true);
 }
 
-/* The way back: block after block from the end, each filtered forward once more from the state it began in
- * (start), which v holds of the last, and then backward; tail [edge] is the extension, already filtered
- * forward. */
-static void go_back(rvc_buffer *x, const filter *start, double *tail, size_t edge, double *v) {
-    filter back = filter_start(0);
-    if (edge) {
-        back = filter_start(tail[edge - 1]);
-        filter_pass(&back, tail + edge - 1, edge, -1);
+/* Only the states that are left. */
+RVC_VECTOR static void settle(states *s, rvc_d4 (*x)[2], ptrdiff_t step, size_t count) {
+    recur(s, x, step, count, false);
+}
+
+/* One signal, in the first lane; count is at most EDGE + LANES. */
+static void filter_alone(double at[ORDER], double *x, size_t count, bool back) {
+    rvc_d4 v[EDGE + LANES][2] = {0};
+    states s = {0};
+    if (!count) return;
+    for (int i = 0; i < ORDER; i++) *state_of(&s, i, 0) = at[i];
+    for (size_t i = 0; i < count; i++) *sample_of(v[i], 0) = x[i];
+    filter(&s, back ? v + count - 1 : v, back ? -1 : 1, count);
+    for (size_t i = 0; i < count; i++) x[i] = *sample_of(v[i], 0);
+    for (int i = 0; i < ORDER; i++) at[i] = *state_of(&s, i, 0);
+}
+
+static void start(double at[ORDER], double first) {
+    for (int i = 0; i < ORDER; i++) at[i] = STEADY[i] * first;
+}
+
+/* ---- parts side by side ---- */
+
+/* 8 x 8 samples, rows to columns: blocks of 4, of 2 and of 1 change places across the diagonal. */
+RVC_INLINE void transpose(rvc_f8 r[8]) {
+    rvc_f8 t[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        t[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
-    for (size_t b = (x->count + BLOCK - 1) / BLOCK; b-- > 0;) {
-        const size_t from = b * BLOCK, n = x->count - from < BLOCK ? x->count - from : BLOCK;
-        const bool last = from + n == x->count;
-        filter forward = start[b];
-        if (!last) {
-            load(x, from, n, v);
-            filter_pass(&forward, v, n, 1);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const int a = i / 2 * 4 + i % 2;
+        r[a] = __builtin_shufflevector(t[a], t[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        r[a + 2] = __builtin_shufflevector(t[a], t[a + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        t[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+
+RVC_INLINE void widen(const rvc_f8 *f, rvc_d4 v[2]) {
+    const rvc_f4 low = __builtin_shufflevector(*f, *f, 0, 1, 2, 3),
+                 high = __builtin_shufflevector(*f, *f, 4, 5, 6, 7);
+    rvc_widen(&low, &v[0]);
+    rvc_widen(&high, &v[1]);
+}
+
+RVC_INLINE void narrow(const rvc_d4 v[2], rvc_f8 *f) {
+    const rvc_f4 low = __builtin_convertvector(v[0], rvc_f4), high = __builtin_convertvector(v[1], rvc_f4);
+    *f = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+
+/* x [lane][span] <-> v [span] */
+RVC_VECTOR static void load(const float *x, size_t span, rvc_d4 (*v)[2]) {
+    size_t k = 0;
+    for (; k + 8 <= span; k += 8) {
+        rvc_f8 r[8];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) r[i] = *(const rvc_f8 *)(x + i * span + k);
+        transpose(r);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) widen(&r[i], v[k + i]);
+    }
+    for (; k < span; k++)
+        for (int lane = 0; lane < LANES; lane++) *sample_of(v[k], lane) = (double)x[(size_t)lane * span + k];
+}
+
+RVC_VECTOR static void store(rvc_d4 (*v)[2], size_t span, float *x) {
+    size_t k = 0;
+    for (; k + 8 <= span; k += 8) {
+        rvc_f8 r[8];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) narrow(v[k + i], &r[i]);
+        transpose(r);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) *(rvc_f8 *)(x + i * span + k) = r[i];
+    }
+    for (; k < span; k++)
+        for (int lane = 0; lane < LANES; lane++) x[(size_t)lane * span + k] = (float)*sample_of(v[k], lane);
+}
+
+/* What is left after a part of each of five states: one a lane. */
+static decay decay_over(size_t span, rvc_d4 (*v)[2]) {
+    decay d;
+    states s = {0};
+    memset(v, 0, span * sizeof *v);
+    for (int i = 0; i < ORDER; i++) *state_of(&s, i, i) = 1;
+    settle(&s, v, 1, span);
+    for (int i = 0; i < ORDER; i++)
+        for (int j = 0; j < ORDER; j++) d.m[i][j] = *state_of(&s, i, j);
+    return d;
+}
+
+/* The states that parts leave which began at rest -> those in which they begin; at: that of the first part,
+ * and then that behind the last. */
+static void chain(states *s, const decay *d, double at[ORDER], bool back) {
+    for (int i = 0; i < LANES; i++) {
+        const int lane = back ? LANES - 1 - i : i;
+        double next[ORDER];
+        for (int j = 0; j < ORDER; j++) {
+            next[j] = *state_of(s, j, lane);
+            for (int k = 0; k < ORDER; k++) next[j] += d->m[j][k] * at[k];
         }
-        if (!edge && last) back = filter_start(v[n - 1]);
-        filter_pass(&back, v + n - 1, n, -1);
-        float *y = rvc_buffer_view(x, from, n);
-        for (size_t i = 0; i < n; i++) y[i] = (float)v[i];
+        for (int j = 0; j < ORDER; j++) {
+            *state_of(s, j, lane) = at[j];
+            at[j] = fabs(next[j]) < NOTHING ? 0 : next[j];
+        }
+    }
+}
+
+/* ---- a signal ---- */
+
+/* Groups of eight parts; the last is shorter, and fewer than eight samples follow it. */
+typedef struct layout {
+    size_t groups, last_span;
+} layout;
+
+static size_t span_of(const layout *l, size_t group) {
+    return group + 1 < l->groups ? SPAN : l->last_span;
+}
+
+static layout layout_of(size_t n) {
+    const size_t whole = n / GROUP, span = n % GROUP / LANES;
+    return span ? (layout){whole + 1, span} : (layout){whole, SPAN};
+}
+
+/* The states in which parts begin, [groups], and that behind them. */
+static void go_forth(rvc_buffer *x, const layout *l, const decay d[2], states *begin, double at[ORDER],
+                     rvc_d4 (*v)[2]) {
+    for (size_t g = 0; g < l->groups; g++) {
+        const size_t span = span_of(l, g);
+        begin[g] = (states){0};
+        load(rvc_buffer_view(x, g * GROUP, span * LANES), span, v);
+        settle(&begin[g], v, 1, span);
+        chain(&begin[g], &d[span != SPAN], at, false);
+    }
+}
+
+static void go_back(rvc_buffer *x, const layout *l, const decay d[2], states *begin, double at[ORDER],
+                    rvc_d4 (*v)[2]) {
+    for (size_t g = l->groups; g-- > 0;) {
+        const size_t span = span_of(l, g);
+        states s = {0};
+        float *samples = rvc_buffer_view(x, g * GROUP, span * LANES);
+        load(samples, span, v);
+        filter(&begin[g], v, 1, span);
+        settle(&s, v + span - 1, -1, span);
+        chain(&s, &d[span != SPAN], at, true);
+        filter(&s, v + span - 1, -1, span);
+        store(v, span, samples);
     }
 }
 
 nn_code rvc_highpass(rvc_buffer *x, nn_error *e) {
-    const size_t n = x->count, blocks = (n + BLOCK - 1) / BLOCK;
+    const size_t n = x->count;
     if (n == 0) return NN_OK;
     const size_t edge = n - 1 < EDGE ? n - 1 : EDGE;
-    double head[EDGE], tail[EDGE], *v = malloc((n < BLOCK ? n : BLOCK) * sizeof *v);
-    filter *start = malloc(blocks * sizeof *start);
-    if (!v || !start) {
-        free(v);
-        free(start);
-        return nn_fail_memory(e, "the high-pass filter");
-    }
-    const float *at = rvc_buffer_view(x, 0, edge + 1),
-                *end = rvc_buffer_view(x, n - 1 - edge, edge + 1) + edge;
+    const layout l = layout_of(n);
+    const size_t rest = n % LANES, end = rest + edge;
+    _Alignas(64) rvc_d4 v[SPAN][2];
+    const decay d[2] = {decay_over(SPAN, v), decay_over(l.last_span, v)};
+    double at[ORDER], head[EDGE], tail[LANES + EDGE];
+    states *begin = malloc((l.groups + 1) * sizeof *begin);
+    if (!begin) return nn_fail_memory(e, "the high-pass filter");
+
+    const float *first = rvc_buffer_view(x, 0, edge + 1), *last = rvc_buffer_view(x, n - end, end) + end - 1;
     for (size_t i = 0; i < edge; i++) {
-        head[i] = 2 * (double)at[0] - (double)at[edge - i];
-        tail[i] = 2 * (double)end[0] - (double)*(end - 1 - i);
+        head[i] = 2 * (double)first[0] - (double)first[edge - i];
+        tail[rest + i] = 2 * (double)last[0] - (double)*(last - 1 - i);
     }
-    filter f = filter_start(edge ? head[0] : (double)at[0]);
-    filter_pass(&f, head, edge, 1);
-    for (size_t b = 0; b < blocks; b++) {
-        const size_t from = b * BLOCK, count = n - from < BLOCK ? n - from : BLOCK;
-        start[b] = f;
-        load(x, from, count, v);
-        filter_pass(&f, v, count, 1);
-    }
-    filter_pass(&f, tail, edge, 1);
-    go_back(x, start, tail, edge, v);
-    free(v);
-    free(start);
+    start(at, edge ? head[0] : (double)first[0]);
+    filter_alone(at, head, edge, false);
+    go_forth(x, &l, d, begin, at, v);
+
+    float *y = rvc_buffer_view(x, n - rest, rest);
+    for (size_t i = 0; i < rest; i++) tail[i] = (double)y[i];
+    filter_alone(at, tail, end, false);
+    start(at, tail[end - 1]);
+    filter_alone(at, tail, end, true);
+    for (size_t i = 0; i < rest; i++) y[i] = (float)tail[i];
+    go_back(x, &l, d, begin, at, v);
+    free(begin);
     return NN_OK;
 }

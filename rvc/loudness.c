@@ -8,15 +8,43 @@
  * so one sum per block is all that is kept; sums are double, since a second of samples in float32 would lose
  * the quiet ones.
  *
- * From sample to sample the ratio hardly changes, so its power comes from one near by and the binomial
- * series, r^p = r0^p (1 + t)^p, to the last bit of a double: pow() for every sample would take longer than a
- * GPU takes for the voice. */
+ * Over a run of samples both curves are straight lines, a (1 + s t) and b (1 + u t) with t from -1 to 1, so
+ * the gain is (a/b)^p (1 + s t)^p (1 + u t)^-p: a power series, of which a few terms are good to 1e-12 where
+ * s and u are small. Runs are halved until they are. A division and a pow() for every sample would take
+ * longer than a GPU takes for the voice. */
 #include "signal.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "vector.h"
 
 static const double RMS_FLOOR = 1e-6;
+
+/* The square of four samples more. */
+RVC_INLINE void add_square(rvc_d4 *sum, const float *x) {
+    rvc_d4 v;
+    rvc_widen((const rvc_f4 *)x, &v);
+    *sum += v * v;
+}
+
+/* Sixteen sums, and then one. */
+RVC_VECTOR static double energy(const float *x, size_t n) {
+    rvc_d4 a = {0}, b = {0}, c = {0}, d = {0};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        add_square(&a, x + i);
+        add_square(&b, x + i + 4);
+        add_square(&c, x + i + 8);
+        add_square(&d, x + i + 12);
+    }
+    a = (a + b) + (c + d);
+    double sum = (a[0] + a[1]) + (a[2] + a[3]);
+    for (; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
 
 /* The RMS curve of x: *frames values, malloc'd. NULL: out of memory. */
 static double *rms_frames(rvc_buffer *x, size_t hop, size_t *frames) {
@@ -26,11 +54,9 @@ static double *rms_frames(rvc_buffer *x, size_t hop, size_t *frames) {
     double before = 0; /* energy of block f - 1; zero in front of the signal */
     for (size_t f = 0; f < count; f++) {
         size_t end = n - f * hop < hop ? n : (f + 1) * hop;
-        double energy = 0;
-        const float *block = rvc_buffer_view(x, f * hop, end - f * hop);
-        for (size_t i = 0; i < end - f * hop; i++) energy += (double)block[i] * (double)block[i];
-        rms[f] = sqrt((before + energy) / (double)(2 * hop));
-        before = energy;
+        const double here = energy(rvc_buffer_view(x, f * hop, end - f * hop), end - f * hop);
+        rms[f] = sqrt((before + here) / (double)(2 * hop));
+        before = here;
     }
     *frames = count;
     return rms;
@@ -43,11 +69,12 @@ typedef struct curve {
     double step;
 } curve;
 
-/* Samples are worked on in runs whose length the compiler knows. */
-enum { RUN = 256 };
+/* Samples of a run at most; terms of the series; slope below which what is left out is under 1e-12. */
+enum { RUN = 2048, TERMS = 7 };
+static const double SMALL = 1.0 / 64;
 
-static double place(const curve *c, double i) {
-    const double at = (i + 0.5) * c->step - 0.5;
+static double place(const curve *c, size_t i) {
+    const double at = ((double)i + 0.5) * c->step - 0.5;
     return at > 0 ? at : 0;
 }
 
@@ -57,49 +84,75 @@ static double interpolated(const curve *c, double at) {
     return c->v[left] + (at - (double)left) * (c->v[left + 1] - c->v[left]);
 }
 
-/* The curve at samples from .. from+RUN-1; nearly always between the same two values. */
-static void curve_run(const curve *c, size_t from, double out[RUN]) {
-    const double first = (double)from;
-    const size_t left = (size_t)place(c, first), right = (size_t)place(c, first + RUN - 1);
-    if (left == right && right < c->count - 1) {
-        const double base = c->v[left], rise = c->v[left + 1] - base, start = (double)left;
-        for (int i = 0; i < RUN; i++) out[i] = base + (place(c, first + i) - start) * rise;
-    } else {
-        for (int i = 0; i < RUN; i++) out[i] = interpolated(c, place(c, first + i));
+/* middle (1 + slope t), t from -1 at the first sample of a run to 1 at the last. */
+typedef struct line {
+    double middle, slope;
+} line;
+
+/* The curve, nowhere below `least`, over `count` samples; false where it is no line there, or a steep one. */
+static bool find_line(const curve *c, double least, size_t from, size_t count, line *out) {
+    const double a = place(c, from), b = place(c, from + count - 1);
+    double first = interpolated(c, a), last = interpolated(c, b);
+    const bool corner = (a <= 0 && b > 0) || (size_t)a != (size_t)b || (first < least) != (last < least);
+    first = first > least ? first : least;
+    last = last > least ? last : least;
+    *out = (line){(first + last) / 2, first + last > 0 ? (last - first) / (first + last) : 0};
+    return count == 1 || (!corner && fabs(out->slope) <= SMALL);
+}
+
+/* c [TERMS] of (1 + s t)^p (1 + u t)^-p = f, from (1 + s t) (1 + u t) f' = p (s - u) f. */
+static void series(double p, double s, double u, double value, double *c) {
+    double before = 0;
+    c[0] = value;
+    for (int k = 0; k + 1 < TERMS; k++) {
+        c[k + 1] = (p * (s - u) * c[k] - (s + u) * k * c[k] - s * u * (k - 1) * before) / (k + 1);
+        before = c[k];
     }
 }
 
-enum { TERMS = 5 };
-static const double NEAR = 1e-3; /* |t|: what the series leaves out is below 1e-16 */
-
-/* r^p for ratios r that change slowly. */
-typedef struct power {
-    double p, inverse, value; /* value = inverse^-p */
-    double binomial[TERMS];   /* p over k */
-} power;
-
-static power power_start(double p) {
-    power w = {.p = p, .inverse = 1, .value = 1, .binomial = {1}};
-    for (int k = 1; k < TERMS; k++) w.binomial[k] = w.binomial[k - 1] * (p - k + 1) / k;
-    return w;
+RVC_INLINE void amplify4(rvc_f4 *y, const rvc_d4 *t, const double *c) {
+    rvc_d4 gain = c[TERMS - 1] + (rvc_d4){0};
+#pragma GCC unroll 8
+    for (int k = TERMS - 1; k-- > 0;) gain = gain * *t + c[k];
+    rvc_d4 v;
+    rvc_widen(y, &v);
+    *y = __builtin_convertvector(v * gain, rvc_f4);
 }
 
-/* r^p in place. The base is the run's first; where the run goes too far from it, each sample is its own. */
-static void power_run(power *w, double r[RUN]) {
-    double t[RUN];
-    int far = 0; /* a ratio of 0 is, too, and its t no number */
-    if (!(fabs(r[0] * w->inverse - 1) < NEAR / 4)) {
-        w->inverse = 1 / r[0];
-        w->value = pow(r[0], w->p);
+/* y [count] times the series in t, which goes from -1 to 1. */
+RVC_VECTOR static void amplify(float *y, size_t count, const double *c) {
+    const double step = count > 1 ? 2 / (double)(count - 1) : 0, middle = (double)(count - 1) / 2;
+    rvc_d4 at = (rvc_d4){0, 1, 2, 3} - middle;
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4, at += 4) {
+        const rvc_d4 t = at * step;
+        amplify4((rvc_f4 *)(y + i), &t, c);
     }
-    for (int i = 0; i < RUN; i++) t[i] = r[i] * w->inverse - 1;
-    for (int i = 0; i < RUN; i++) far |= !(fabs(t[i]) < NEAR);
-    if (!far) {
-        const double *b = w->binomial, value = w->value;
-        for (int i = 0; i < RUN; i++)
-            r[i] = value * (b[0] + t[i] * (b[1] + t[i] * (b[2] + t[i] * (b[3] + t[i] * b[4]))));
+    if (i < count) {
+        const rvc_d4 t = at * step;
+        rvc_f4 rest = {0};
+        memcpy(&rest, y + i, (count - i) * sizeof *y);
+        amplify4(&rest, &t, c);
+        memcpy(y + i, &rest, (count - i) * sizeof *y);
+    }
+}
+
+typedef struct mix {
+    curve wanted, had;
+    double p;
+} mix;
+
+/* Samples from .. from+count-1, which lie at y. */
+static void mix_run(const mix *m, size_t from, size_t count, float *y) {
+    line wanted, had;
+    double c[TERMS];
+    if (find_line(&m->wanted, 0, from, count, &wanted) && find_line(&m->had, RMS_FLOOR, from, count, &had)) {
+        series(m->p, wanted.slope, had.slope, pow(wanted.middle / had.middle, m->p), c);
+        amplify(y, count, c);
     } else {
-        for (int i = 0; i < RUN; i++) r[i] = pow(r[i], w->p);
+        const size_t half = count > 8 ? count / 8 * 4 : count / 2;
+        mix_run(m, from, half, y);
+        mix_run(m, from + half, count - half, y + half);
     }
 }
 
@@ -118,18 +171,12 @@ nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate
         free(y_rms);
         return nn_fail_memory(e, "the loudness curves");
     }
-    const curve wanted = {x_rms, x_count, (double)x_count / (double)m};
-    const curve had = {y_rms, y_count, (double)y_count / (double)m};
-    power gain = power_start(1 - (double)rate);
+    const mix mixed = {{x_rms, x_count, (double)x_count / (double)m},
+                       {y_rms, y_count, (double)y_count / (double)m},
+                       1 - (double)rate};
     for (size_t from = 0; from < m; from += RUN) {
         const size_t count = m - from < RUN ? m - from : RUN;
-        double ratio[RUN], own[RUN];
-        float *block = rvc_buffer_view(y, from, count);
-        curve_run(&wanted, from, ratio);
-        curve_run(&had, from, own);
-        for (int i = 0; i < RUN; i++) ratio[i] /= own[i] > RMS_FLOOR ? own[i] : RMS_FLOOR;
-        power_run(&gain, ratio);
-        for (size_t i = 0; i < count; i++) block[i] = (float)((double)block[i] * ratio[i]);
+        mix_run(&mixed, from, count, rvc_buffer_view(y, from, count));
     }
     free(x_rms);
     free(y_rms);

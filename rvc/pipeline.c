@@ -97,8 +97,7 @@ static float excess(rvc_buffer *x, float most) {
     float peak = 0;
     for (size_t from = 0; from < x->count; from += BLOCK) {
         const size_t count = x->count - from < BLOCK ? x->count - from : BLOCK;
-        const float *block = rvc_buffer_view(x, from, count);
-        for (size_t i = 0; i < count; i++) peak = fabsf(block[i]) > peak ? fabsf(block[i]) : peak;
+        peak = fmaxf(peak, rvc_peak(rvc_buffer_view(x, from, count), count));
     }
     peak /= most;
     return peak > 1 ? peak : 1;
@@ -119,7 +118,7 @@ static nn_code condition(rvc_job *job, signal *s, const rvc_source *source) {
     for (size_t from = 0; peak > 1 && from < s->n; from += BLOCK) {
         const size_t count = s->n - from < BLOCK ? s->n - from : BLOCK;
         float *x = rvc_buffer_view(&s->x, from, count);
-        for (size_t i = 0; i < count; i++) x[i] /= peak;
+        rvc_divide(x, count, peak, x);
     }
     return rvc_highpass(&s->x, job->e);
 }
@@ -276,8 +275,8 @@ static nn_code write_out(rvc_job *job, rvc_buffer *y, float peak, int rate, cons
     for (size_t from = 0; from < y->count && !status; from += BLOCK) {
         const size_t count = y->count - from < BLOCK ? y->count - from : BLOCK;
         const float *block = rvc_buffer_view(y, from, count);
-        for (size_t i = 0; i < count; i++) scaled[i] = peak > 1 ? block[i] / peak : block[i];
-        status = sink->write(sink->user, scaled, count, &error);
+        if (peak > 1) rvc_divide(block, count, peak, scaled);
+        status = sink->write(sink->user, peak > 1 ? scaled : block, count, &error);
     }
     job->outside += rvc_seconds() - start;
     free(scaled);
@@ -303,7 +302,8 @@ static nn_code finish(rvc_job *job, signal *s, const rvc_sink *sink) {
     if (rate != voice_rate && y.count && frames) {
         double start = rvc_seconds();
         code = rvc_buffer_grow(&resampled, frames, job->e);
-        if (!code) code = rvc_resample(&y, voice_rate, rate, &resampled, job->e);
+        if (!code)
+            code = rvc_resample(&job->converter->from_output, &y, voice_rate, rate, &resampled, job->e);
         job->timing.resample += rvc_seconds() - start;
         y = rvc_buffer_part(&resampled, 0, frames);
     }
@@ -362,15 +362,15 @@ rvc_status rvc_convert_stream_probed(rvc_converter *converter, const rvc_source 
     rvc_options defaults = rvc_default_options();
     rvc_probe none = {0};
     nn_error e = {0};
-    signal s = {0};
+    signal s = {.y = rvc_buffer_again(&converter->output)};
     rvc_job job = {.converter = converter,
                    .options = options ? options : &defaults,
                    .probe = probe ? probe : &none,
                    .e = &e};
     double start = rvc_seconds();
     convert(&job, &s, source, sink);
-    rvc_buffer_free(&s.padded);
-    rvc_buffer_free(&s.y);
+    rvc_buffer_keep(&converter->input, &s.padded);
+    rvc_buffer_keep(&converter->output, &s.y);
     free(s.f0);
     free(s.cuts);
     free(none.f0);

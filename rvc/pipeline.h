@@ -37,6 +37,8 @@ struct rvc_converter {
     nn_plan_cache *prior; /* by frames */
     rvc_generator *generator;
     rvc_whole *whole; /* on a GPU: chunks run as one graph; else NULL */
+    rvc_buffer input, output; /* memory of the last signals, for the next: new pages cost more than what is done in them */
+    struct rvc_resampler *to_input, *from_output; /* kept likewise; NULL until used */
     bool sparing; /* has met a long signal: networks that are not at work give their weights' memory back */
 };
 

@@ -28,21 +28,27 @@ static nn_code add(rvc_silence *s, size_t *capacity, size_t from, size_t to, nn_
     return NN_OK;
 }
 
+static bool is_quiet(float x) {
+    return fabsf(x) < threshold;
+}
+
+/* A run that counts is at least SHORTEST long: where the last of so many samples is heard, none of the others
+ * need be looked at. */
 nn_code rvc_silence_find(rvc_silence *s, rvc_buffer *x, nn_error *e) {
     const size_t n = x->count;
     *s = (rvc_silence){.samples = n};
-    size_t capacity = 0, from = 0;
+    size_t capacity = 0;
     nn_code code = NN_OK;
-    for (size_t at = 0; at < n && !code; at += BLOCK) {
-        const size_t count = n - at < BLOCK ? n - at : BLOCK;
-        const float *block = rvc_buffer_view(x, at, count);
-        for (size_t i = 0; i < count && !code; i++) {
-            if (fabsf(block[i]) < threshold) continue;
-            if (at + i > from) code = add(s, &capacity, from, at + i, e);
-            from = at + i + 1;
+    for (size_t from = 0; from < n && !code;) {
+        size_t count = n - from < SHORTEST ? n - from : SHORTEST, end = from + count;
+        const float *block = rvc_buffer_view(x, from, count);
+        while (count > 0 && is_quiet(block[count - 1])) count--;
+        if (count == 0) {
+            while (end < n && is_quiet(*rvc_buffer_view(x, end, 1))) end++;
+            code = add(s, &capacity, from, end, e);
         }
+        from = count ? from + count : end + 1;
     }
-    if (!code && n > from) code = add(s, &capacity, from, n, e);
     if (code) rvc_silence_free(s);
     return code;
 }

@@ -201,12 +201,15 @@ static nn_code room(rvc_whole *w, size_t floats, nn_error *e) {
 
 /* Samples from .. from+count-1 of x [n], mirrored once at its ends. */
 static void mirrored(const float *x, ptrdiff_t n, ptrdiff_t from, size_t count, float *out) {
-    for (size_t i = 0; i < count; i++) {
-        ptrdiff_t at = from + (ptrdiff_t)i;
-        if (at < 0) at = -at;
-        if (at >= n) at = 2 * (n - 1) - at;
-        out[i] = x[at];
+    ptrdiff_t at = from, end = from + (ptrdiff_t)count;
+    for (; at < 0 && at < end; at++) *out++ = x[-at];
+    const ptrdiff_t inside = (end < n ? end : n) - at;
+    if (inside > 0) {
+        memcpy(out, x + at, (size_t)inside * sizeof *out);
+        out += inside;
+        at += inside;
     }
+    for (; at < end; at++) *out++ = x[2 * (n - 1) - at];
 }
 
 nn_code rvc_whole_pitch(rvc_whole *w, const float *x, size_t n, size_t first, size_t count, float *f0,
@@ -310,12 +313,6 @@ static nn_code run(rvc_whole *w, rvc_job *job, const rvc_segment *s) {
     return NN_OK;
 }
 
-static bool is_finite(const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(x[i])) return false;
-    return true;
-}
-
 static nn_code run_exact(rvc_whole *w, rvc_job *job, const rvc_segment *s) {
     if (!w->exact) {
         nn_device *d;
@@ -336,10 +333,10 @@ nn_code rvc_whole_segment(rvc_whole *w, rvc_job *job, const rvc_segment *s) {
                  work = RVC_WORK_CONTENT + RVC_WORK_VOICE + (s->found ? RVC_WORK_PITCH : 0);
     if (!s->kept) return NN_OK;
     nn_code code = run(w, job, s);
-    if (!code && !is_finite(s->out, n)) {
+    if (!code && !isfinite(rvc_peak(s->out, n))) {
         code = run_exact(w, job, s);
         job->timing.repeated++;
-        if (!code && !is_finite(s->out, n))
+        if (!code && !isfinite(rvc_peak(s->out, n)))
             code = nn_fail(job->e, NN_ERROR_DEVICE, "%s gave samples that are not finite, in float32 too",
                            nn_device_name(w->device));
     }
