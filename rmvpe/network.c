@@ -25,15 +25,17 @@
 
 enum { MEL_WIDTH = 128, MAX_LEVELS = 8 };
 
-/* One residual block under `name`. */
+/* One residual block under `name`. The shortcut stands beside the convolution that does not wait for it, so that a device
+ * runs both at once. */
 static nn_tensor block(nn_graph *g, nn_tensor x, const char *name) {
     nn_tensor y = nn_conv2d(g, x, nn_name(g, "%s.conv.0", name), .no_bias = true);
     y = nn_relu(g, nn_batch_norm(g, y, nn_name(g, "%s.conv.1", name)));
-    y = nn_conv2d(g, y, nn_name(g, "%s.conv.3", name), .no_bias = true);
-    y = nn_relu(g, nn_batch_norm(g, y, nn_name(g, "%s.conv.4", name)));
     const char *shortcut = nn_name(g, "%s.shortcut", name);
     bool changes = nn_shape_of(x).c != nn_shape_of(y).c || nn_has(g, nn_name(g, "%s.weight", shortcut));
-    return nn_add(g, y, changes ? nn_conv2d(g, x, shortcut) : x);
+    if (changes) x = nn_conv2d(g, x, shortcut);
+    y = nn_conv2d(g, y, nn_name(g, "%s.conv.3", name), .no_bias = true);
+    y = nn_relu(g, nn_batch_norm(g, y, nn_name(g, "%s.conv.4", name)));
+    return nn_add(g, y, x);
 }
 
 /* The blocks NAME.0, NAME.1, ...; at least the first, so that a lack of it is reported. */

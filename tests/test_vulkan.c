@@ -212,16 +212,27 @@ static void transposed_image_form(form *f) {
     image_form(f);
     f->h = between(2, 20), f->w = between(1, 20), f->kh = f->kw = 3, f->pad = 1, f->stride = 2, f->transposed = true;
 }
+static void block_form(form *f) { /* the pitch network's, whose products are pairs on matrices */
+    f->h = between(2, 50), f->w = between(0, 1) ? 4 << between(0, 4) : between(1, 40), f->kh = f->kw = 3, f->pad = 1;
+    f->c_in = 16 * between(1, 8), f->c_out = between(0, 3) ? 16 * between(1, 8) : between(1, 40), f->bias = between(0, 1);
+    if (between(0, 3) == 0) f->kh = f->kw = 1, f->pad = 0;
+}
+static void up_form(form *f) {
+    block_form(f);
+    f->kh = f->kw = 3, f->pad = 1, f->stride = 2, f->transposed = true, f->c_out = 16 * between(1, 4);
+}
 static void linear_form(form *f) { f->w = between(1, 500), f->c_in = between(1, 200), f->c_out = between(1, 300); }
 
 typedef void random_form(form *f);
 static random_form *const forms[] = {conv1d_form,     aligned_form, deep_form,   narrow_form, grouped_form,
-                                     transposed_form, image_form,   transposed_image_form, linear_form};
+                                     transposed_form, image_form,   transposed_image_form, linear_form,
+                                     block_form,      up_form};
 enum { FORMS = sizeof forms / sizeof *forms };
 
 /* `rounds` of every form; 0: the few that try a tile. */
 static void check_forms(int precision, const char *path, int rounds, int seed) {
-    static const int few_forms[FORMS] = {[1] = 1, [5] = 1, [6] = 1};
+    static const int few_forms[FORMS] = {[1] = 1, [5] = 1, [6] = 1}, few_images[FORMS] = {[9] = 4, [10] = 2};
+    const int *fewest = path && !strncmp(path, "image", 5) ? few_images : few_forms;
     const bool few = rounds == 0;
     nn_error e = {0};
     pair p = {.least_db = precision == 32 ? 110 : 55, .what = path ? path : "chosen"};
@@ -231,7 +242,7 @@ static void check_forms(int precision, const char *path, int rounds, int seed) {
     assert_int_equal(nn_device_open(&p.device[0], "cpu", 1, &e), 0);
     state = (uint64_t)seed;
     for (size_t k = 0; k < FORMS; k++)
-        for (int i = 0; i < (few ? few_forms[k] : rounds); i++) {
+        for (int i = 0; i < (few ? fewest[k] : rounds); i++) {
             form f = {.h = 1, .kh = 1, .kw = 1, .stride = 1, .dilation = 1, .groups = 1, .slope = 1, .bias = true};
             forms[k](&f);
             f.relu = between(0, 1), f.residual = between(0, 1);
@@ -274,6 +285,7 @@ static void test_matrix_tiles(void **s) {
         skip();
     }
     check_tiles(16, "matrix", 12);
+    check_tiles(32, "image", 10);
 }
 
 /* ---- networks ---- */

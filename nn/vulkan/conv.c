@@ -3,6 +3,8 @@
  *   plain    ordinary multiplications in float32; every form, every device
  *   matrix   cooperative matrices, of float16 or of pairs of float16 (conv_matrix.comp); input channels in
  * eights
+ *   few      few input channels and taps (conv_few.c)
+ *   image    convolutions of images in pairs of float16 (conv_image.c)
  *
  * A tile is chosen by the time it should take, as measured: what one takes alone and what each further one
  * takes a unit, both with a part for every 16 factors of its sum. RVC_VULKAN_CONV=plain:3 forces path and
@@ -11,6 +13,8 @@
 #include <string.h>
 
 #include "../cpu/conv_fold.h"
+#include "conv_few.h"
+#include "conv_image.h"
 #include "conv_weights.h"
 
 enum { FETCH_VECTOR, FETCH_SINGLE, FETCH_FLAT };
@@ -263,6 +267,8 @@ static size_t part_rows(const nn_node *n, bool in_matrices) {
 
 static nn_code conv_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
     nn_node *n = c->node;
+    if (nn_vk_conv_few_takes(n, c->traits)) return nn_vk_conv_few_pack(k, c, e);
+    if (nn_vk_conv_image_takes(n, c->traits)) return nn_vk_conv_image_pack(k, c, e);
     const choice h = choose(n, c->traits);
     if (!h.path)
         return nn_fail(e, NN_ERROR_DEVICE,
@@ -341,14 +347,18 @@ static push_constants push_of(const nn_vk_call *c, const nn_vk_conv_layout *l, c
     return k;
 }
 
-/* The parts become the output. */
-static void record_sum(nn_vk_recorder *r, const nn_vk_call *c, const push_constants *k) {
+void nn_vk_conv_add_parts(nn_vk_recorder *r, const nn_vk_call *c, uint32_t bias, uint32_t rows, uint32_t splits) {
     const nn_node *n = c->node;
     struct {
-        uint32_t y, bias, partial, count, part, channels, splits, step[NN_MAX_STEPS];
-    } push = {k->y,     k->bias,   k->partial, (uint32_t)nn_elements(n->shape), k->padded_rows * k->c_out,
-              k->c_out, k->splits, {0}};
-    memcpy(push.step, k->step, sizeof push.step);
+        uint32_t y, bias, partial, count, part, channels, step[NN_MAX_STEPS];
+    } push = {nn_vk_out(c),
+              bias,
+              nn_vk_word(n->workspace_offset),
+              (uint32_t)nn_elements(n->shape),
+              rows * (uint32_t)n->shape.c,
+              (uint32_t)n->shape.c,
+              {0}};
+    nn_vk_step_arguments(c, push.step);
     const uint32_t groups = nn_vk_parts(push.count, 256);
     nn_vk_reads(r, n->workspace_offset, n->workspace);
     for (int i = 1; i < n->n_in; i++)
@@ -356,6 +366,8 @@ static void record_sum(nn_vk_recorder *r, const nn_vk_call *c, const push_consta
     nn_vk_writes_output(r, c);
     nn_vk_run(r, &(nn_vk_dispatch){.shader = "conv_sum",
                                    .steps = c,
+                                   .constants = 1,
+                                   .constant = {splits},
                                    .push = &push,
                                    .push_bytes = sizeof push,
                                    .x = groups < NN_VK_MAX_GROUPS ? groups : NN_VK_MAX_GROUPS});
@@ -372,6 +384,14 @@ static uint32_t leading_adds(const nn_node *n) {
 static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
     const nn_node *n = c->node;
     const nn_conv_params *p = &n->u.conv;
+    if (nn_vk_conv_few_takes(n, c->traits)) {
+        nn_vk_conv_few_record(r, c);
+        return;
+    }
+    if (nn_vk_conv_image_takes(n, c->traits)) {
+        nn_vk_conv_image_record(r, c);
+        return;
+    }
     const nn_vk_conv_layout l = nn_vk_conv_layout_of(n, c->traits->f16);
     const product q = product_of(n, &l);
     const path *way = c->plan[PLAN_PATH] ? matrix_path(c->traits) : &plain;
@@ -441,7 +461,7 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
     else
         nn_vk_writes_output(r, c);
     nn_vk_run(r, &d);
-    if (split) record_sum(r, c, &push);
+    if (split) nn_vk_conv_add_parts(r, c, push.bias, push.padded_rows, push.splits);
 }
 
 const nn_vk_op nn_vk_conv = {conv_pack, conv_record};

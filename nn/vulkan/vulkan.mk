@@ -7,7 +7,9 @@
 
 vk          := $(BUILD)/vulkan
 vk_shaders  := $(sort $(patsubst nn/vulkan/%.comp,%,$(wildcard nn/vulkan/*.comp)))
-vk_names    := $(vk_shaders:%=%.f16) $(vk_shaders:%=%.f32) $(patsubst %,%.khr16,$(filter %_matrix,$(vk_shaders))) \
+vk_f32_only := conv_image_matrix
+vk_f16      := $(filter-out $(vk_f32_only),$(vk_shaders))
+vk_names    := $(vk_f16:%=%.f16) $(vk_shaders:%=%.f32) $(patsubst %,%.khr16,$(filter %_matrix,$(vk_f16))) \
                $(patsubst %,%.khr32,$(filter %_matrix,$(vk_shaders)))
 vk_spirv    := $(vk_names:%=$(vk)/%.spv)
 library     += $(wildcard nn/vulkan/*.c) $(vk)/shaders.c
