@@ -88,6 +88,11 @@ static bool read_large(bench_options *o, const char *text) {
     o->large = true;
     return true;
 }
+static bool read_kernels(bench_options *o, const char *text) {
+    (void)text;
+    o->kernels = true;
+    return true;
+}
 
 static const struct option {
     const char *name, *value, *help; /* value NULL: it has none */
@@ -104,6 +109,9 @@ static const struct option {
     {"voice", "FILE.npz", "the voice; rvc_v2_40k.npz among the models if not given", read_voice},
     {"output", "FILE.json", "the figures again, for programs", read_output},
     {"large", NULL, "the large cases too", read_large},
+    {"kernels", NULL,
+     "instead: a GPU's time by component and operation, with its share of the measured ceilings",
+     read_kernels},
 };
 enum { KNOWN = sizeof known / sizeof *known };
 

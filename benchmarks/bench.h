@@ -30,7 +30,7 @@ typedef struct bench_options {
     const char *models; /* folder of hubert_base.npz and rmvpe.npz */
     const char *voice;  /* .npz */
     const char *output; /* JSON file, or NULL */
-    bool large;
+    bool large, kernels;
 } bench_options;
 
 enum { BENCH_GO_ON = -1 };

@@ -13,9 +13,13 @@
  * if those are fewer; each has its part of the threads, and takes the next segment when it has done one. On a GPU,
  * whose weights they share, there is one for each segment, up to 16.
  *
+ * With --kernels none of this, but what each node of a chunk takes on a GPU, by component and operation: they run one
+ * after another there, so the sum is more than a conversion takes; ceilings are measured in the same process.
+ *
  * "first" is what a user waits for once: from opening the models to the first result, on a GPU with all shaders compiled on
  * the way, or read from the cache that an earlier run has left. */
-#include "../rvc/rvc.h"
+#include "../nn/vulkan/vulkan.h"
+#include "../rvc/pipeline.h"
 #include "bench.h"
 
 #include <pthread.h>
@@ -270,6 +274,63 @@ static void print_batch(const job *j, const batch_outcome *r, double one, bench_
         r->segment, rate, one > 0 ? rate / one : 0, r->peak);
 }
 
+/* ---- operations ---------------------------------------------------------------------------------------- */
+
+static rvc_status profile_runs(rvc_converter *converter, const float *speech, size_t frames,
+                               const bench_options *o, rvc_profile *profile, rvc_error *error) {
+    rvc_profile warm_up;
+    rvc_status status = RVC_OK;
+    for (int i = -o->num_warmup; i < o->num_runs && status == RVC_OK; i++) {
+        rvc_audio audio = {0};
+        if (i <= 0) {
+            memset(&warm_up, 0, sizeof warm_up);
+            rvc_converter_profile(converter, i < 0 ? &warm_up : profile);
+        }
+        status = rvc_convert(converter, speech, frames, RATE, NULL, &audio, error);
+        rvc_audio_free(&audio);
+    }
+    return status;
+}
+
+/* In a child process: one length, operation by operation. */
+static bool run_kernels(const void *context, void *result) {
+    const job *j = context;
+    nn_error e = {0};
+    rvc_error error = {0};
+    rvc_models *models = NULL;
+    rvc_converter *converter = NULL;
+    rvc_profile profile = {0};
+    nn_device *device = NULL;
+    nn_peak peak;
+    size_t frames;
+    float *speech = bench_speech(j->seconds, RATE, &frames);
+    bool ok = speech && open_models(&models, j, j->options->threads, &error) == RVC_OK &&
+              rvc_converter_new(&converter, models, &error) == RVC_OK;
+    if (ok && !rvc_converter_profile(converter, NULL)) {
+        snprintf(error.text, sizeof error.text, "--kernels needs a GPU: name one with --device");
+        ok = false;
+    }
+    ok = ok && profile_runs(converter, speech, frames, j->options, &profile, &error) == RVC_OK;
+    if (ok && (bench_open_device(&device, j->options, &e) || nn_vulkan_peak(device, &peak, &e))) {
+        snprintf(error.text, sizeof error.text, "%s", e.text);
+        ok = false;
+    }
+    if (ok) {
+        printf("%g s on %s, nodes one after another; mean of %d runs\n", j->seconds,
+               rvc_converter_device(converter), j->options->num_runs);
+        rvc_profile_print(&profile, j->options->num_runs, &peak, stdout);
+        fflush(stdout);
+    } else {
+        fprintf(stderr, "benchmark_pipeline: %s\n", speech ? error.text : "out of memory");
+    }
+    nn_device_close(device);
+    rvc_converter_free(converter);
+    rvc_models_close(models);
+    free(speech);
+    *(bool *)result = ok;
+    return ok;
+}
+
 /* ---- the program --------------------------------------------------------------------------------------- */
 
 static bool run_lengths(job *j, const bench_options *o, bench_json *json) {
@@ -308,6 +369,15 @@ static bool run_batches(job *j, const bench_options *o, bench_json *json) {
     return ok;
 }
 
+static bool run_all_kernels(job *j, const bench_options *o) {
+    bool ok = true, done;
+    for (int i = 0; i < o->lengths && ok; i++) {
+        j->seconds = o->seconds[i];
+        ok = bench_in_child(run_kernels, j, &done, sizeof done);
+    }
+    return ok;
+}
+
 int main(int argc, char **argv) {
     bench_options o = {.seconds = {5, 60}, .lengths = 2, .num_warmup = 1, .num_runs = 3, .models = "models"};
     bench_json json = {0};
@@ -316,7 +386,7 @@ int main(int argc, char **argv) {
     o.batch_sizes[1] = 4;
     int status = bench_read_options(
         &o, "From samples to the converted voice: per component, and segments of the first length together.",
-        "seconds batch-sizes num-warmup num-runs threads device precision models voice output ", argc, argv);
+        "seconds batch-sizes num-warmup num-runs threads device precision models voice output kernels ", argc, argv);
     if (status != BENCH_GO_ON) return status;
     job j = {.options = &o};
     snprintf(j.hubert, sizeof j.hubert, "%s/hubert_base.npz", o.models);
@@ -325,6 +395,7 @@ int main(int argc, char **argv) {
         snprintf(j.voice, sizeof j.voice, "%s", o.voice);
     else
         snprintf(j.voice, sizeof j.voice, "%s/rvc_v2_40k.npz", o.models);
+    if (o.kernels) return run_all_kernels(&j, &o) ? 0 : 1;
     bool ok = run_lengths(&j, &o, &json) && run_batches(&j, &o, &json);
     return bench_json_close(&json) && ok ? 0 : 1;
 }

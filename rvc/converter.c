@@ -70,6 +70,11 @@ size_t rvc_converter_device_memory(const rvc_converter *converter) {
     return nn_device_memory(converter->device);
 }
 
+bool rvc_converter_profile(rvc_converter *converter, rvc_profile *profile) {
+    if (converter->whole) rvc_whole_profile(converter->whole, profile);
+    return converter->whole != NULL;
+}
+
 rvc_options rvc_default_options(void) {
     return (rvc_options){.index_rate = 0.75f,
                          .protect = 0.33f,

@@ -16,6 +16,7 @@
 #include "generator.h"
 #include "hubert.h"
 #include "models.h"
+#include "profile.h"
 
 enum {
     RVC_RATE = 16000,
@@ -41,6 +42,10 @@ struct rvc_converter {
     struct rvc_resampler *to_input, *from_output; /* kept likewise; NULL until used */
     bool sparing; /* has met a long signal: networks that are not at work give their weights' memory back */
 };
+
+/* From now on conversions run node by node, which is slower, and what each node takes is added to *profile; NULL: as usual
+ * again. False where chunks are not made as one graph: on a CPU. */
+bool rvc_converter_profile(rvc_converter *converter, rvc_profile *profile);
 
 /* What tests and `rvc verify` put into a conversion and take out of it. All optional. */
 typedef struct rvc_probe {

@@ -41,6 +41,7 @@ struct rvc_whole {
     rvc_whole *exact; /* the same in float32, made when first needed; owns its device */
     float *buffer;    /* [capacity], for what the host prepares */
     size_t capacity;
+    rvc_profile *profile; /* where what runs is added up; or NULL */
 };
 
 /* ---- graphs ---- */
@@ -197,6 +198,17 @@ static nn_code room(rvc_whole *w, size_t floats, nn_error *e) {
     return w->buffer ? NN_OK : nn_fail_memory(e, "a chunk");
 }
 
+void rvc_whole_profile(rvc_whole *w, rvc_profile *profile) {
+    w->profile = profile;
+}
+
+static nn_code run_plan(const rvc_whole *w, nn_plan *plan, nn_error *e) {
+    nn_plan_profile(plan, w->profile != NULL);
+    const nn_code code = nn_plan_run(plan, e);
+    if (!code && w->profile) rvc_profile_add(w->profile, plan);
+    return code;
+}
+
 /* ---- pitch ---- */
 
 /* Samples from .. from+count-1 of x [n], mirrored once at its ends. */
@@ -224,7 +236,7 @@ nn_code rvc_whole_pitch(rvc_whole *w, const float *x, size_t n, size_t first, si
     if (!all) mirrored(x, (ptrdiff_t)n, (ptrdiff_t)(first * MEL_HOP) - MEL_WINDOW / 2, samples, w->buffer);
     nn_plan_write(plan, "signal", all ? x : w->buffer);
     nn_plan_write(plan, "transpose", unchanged);
-    code = nn_plan_run(plan, e);
+    code = run_plan(w, plan, e);
     if (!code) nn_plan_read(plan, "f0", f0);
     return code;
 }
@@ -306,7 +318,7 @@ static nn_code run(rvc_whole *w, rvc_job *job, const rvc_segment *s) {
     if (code) return code;
     write_inputs(job, s, plan);
     if (l.flags & (GIVEN_NOISE | GIVEN_SOURCE)) code = write_given(w, job, s, &l, plan);
-    if (!code) code = nn_plan_run(plan, job->e);
+    if (!code) code = run_plan(w, plan, job->e);
     if (code) return code;
     nn_plan_read(plan, "audio", s->out);
     if (s->found) nn_plan_read(plan, "f0", s->found);

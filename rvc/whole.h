@@ -9,6 +9,9 @@
 nn_code rvc_whole_new(rvc_whole **out, const rvc_models *m, nn_device *d, nn_error *e);
 void rvc_whole_free(rvc_whole *w);                   /* NULL is fine */
 
+/* From now on plans run node by node, and what each takes is added to *profile; NULL: as fast as they can. */
+void rvc_whole_profile(rvc_whole *w, rvc_profile *profile);
+
 /* Pitch of mel frames first .. first+count-1 of x [n] at 16 kHz, in Hz, not transposed, into f0 [count]; count is at most
  * RMVPE_WINDOW. */
 nn_code rvc_whole_pitch(rvc_whole *w, const float *x, size_t n, size_t first, size_t count, float *f0, nn_error *e);

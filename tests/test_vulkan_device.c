@@ -331,12 +331,28 @@ static void test_lost(void **state) {
     nn_weights_free(w);
 }
 
+/* Figures there are, and float16 is never the slower; how large they are is the machine's business. */
+static void test_peak(void **state) {
+    (void)state;
+    for (int precision = 32; precision >= 16; precision -= 16) {
+        nn_device *d = open_vulkan(precision);
+        nn_error e = {0};
+        nn_peak peak;
+        if (nn_vulkan_peak(d, &peak, &e)) fail_msg("%s", e.text);
+        print_message("%s: %.3g and %.3g operations, %.3g bytes a second\n", nn_device_name(d), peak.f16, peak.f32, peak.bytes);
+        assert_true(isfinite(peak.f16) && isfinite(peak.bytes));
+        assert_true(peak.bytes > 0 && peak.f32 > 0 && peak.f16 >= peak.f32);
+        nn_device_close(d);
+    }
+}
+
 int main(void) {
     check_vulkan_start();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),      cmocka_unit_test(test_list),          cmocka_unit_test(test_beside),
         cmocka_unit_test(test_threads),    cmocka_unit_test(test_profile),
         cmocka_unit_test(test_small_pages), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_peak),
     };
     return cmocka_run_group_tests(tests, find_devices, NULL);
 }

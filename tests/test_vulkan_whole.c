@@ -240,11 +240,45 @@ static void what_float16_cannot_hold_is_done_in_float32(void **state) {
     free(x);
 }
 
+/* A profile sees every component, twice as much of two conversions as of one, and changes no sample; a CPU has
+ * none. */
+static void a_profile_sees_every_component(void **state) {
+    (void)state;
+    enum { N = 8000 };
+    float *x = make_speech(N);
+    rvc_options o = rvc_default_options();
+    opened on = open_on(F32, v2, make_index()), cpu = open_on(CPU, v2, NULL);
+    rvc_audio want = convert(&on, x, N, &o, NULL);
+    rvc_profile profile = {0}, once = {0};
+    double seconds[RVC_PARTS] = {0};
+    assert_false(rvc_converter_profile(cpu.converter, &profile));
+    for (int run = 0; run < 3; run++) {
+        assert_true(rvc_converter_profile(on.converter, run < 2 ? &profile : NULL));
+        rvc_audio out = convert(&on, x, N, &o, NULL);
+        assert_memory_equal(out.samples, want.samples, want.frames * sizeof *want.samples);
+        compare(&out, &want);
+        if (run == 0) once = profile;
+    }
+    assert_int_equal(profile.rows, once.rows);
+    for (int i = 0; i < profile.rows; i++) {
+        assert_int_equal(profile.row[i].nodes, 2 * once.row[i].nodes);
+        assert_true(profile.row[i].bytes == 2 * once.row[i].bytes);
+        assert_true(profile.row[i].flops[0] == 2 * once.row[i].flops[0] && profile.row[i].flops[1] == 0);
+        seconds[profile.row[i].part] += profile.row[i].seconds;
+    }
+    for (int part = 0; part < RVC_PARTS; part++) assert_true(seconds[part] > 0);
+    close_all(&on);
+    close_all(&cpu);
+    rvc_audio_free(&want);
+    free(x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(pitch_of_a_window),
                                        cmocka_unit_test(conversions_are_the_cpus),
                                        cmocka_unit_test(little_memory_means_shorter_chunks),
-                                       cmocka_unit_test(what_float16_cannot_hold_is_done_in_float32)};
+                                       cmocka_unit_test(what_float16_cannot_hold_is_done_in_float32),
+                                       cmocka_unit_test(a_profile_sees_every_component)};
     nn_device *d = NULL;
     nn_error e = {0};
     check_vulkan_start();

@@ -20,16 +20,27 @@ import models
 import signals
 
 
-def load(network, path, cache={}):
-    if path not in cache:
-        cache[path] = network(models.Weights(path)) if os.path.exists(path) else None
-        if cache[path] is None:
+def load(network, path, place):
+    """The network of a file on place, (device, dtype); None where there is no file. Once for each file."""
+    if path not in load.cache:
+        load.cache[path] = network(models.Weights(path)).to(*place) if os.path.exists(path) else None
+        if load.cache[path] is None:
             print(f"    {path} is not there: skipped")
-    return cache[path]
+    return load.cache[path]
 
 
-def tensor(array):
-    return torch.from_numpy(np.ascontiguousarray(array))
+load.cache = {}
+
+
+def tensor(array, module):
+    """As the module's weights are: on its device, and of its precision where it is no index."""
+    like = next(module.parameters())
+    x = torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
+    return x.to(like.dtype) if x.is_floating_point() else x.long()
+
+
+def array(value):
+    return value.float().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def pitch_stages(record, rmvpe):
@@ -37,14 +48,14 @@ def pitch_stages(record, rmvpe):
         yield "mel", signals.log_mel(record["audio16k"])
     if "salience" in record:
         if rmvpe:
-            yield "salience", rmvpe.padded(tensor(record["mel"]))
+            yield "salience", rmvpe.padded(tensor(record["mel"], rmvpe))
         yield "f0", signals.decode_f0(record["salience"])
 
 
 def content_stages(record, hubert):
     names = [n for n in ("hubert_l0", "hubert_v1", "hubert_v2") if n in record]
     if names and hubert:
-        out = hubert.stages(tensor(record["audio16k"]))
+        out = hubert.stages(tensor(record["audio16k"], hubert))
         yield from ((name, out[name]) for name in names)
 
 
@@ -53,11 +64,12 @@ def voice_stages(record, voice):
         return
     pitch = source = None
     if voice.f0:
-        pitch = tensor(record["pitch"]).long()
+        pitch = tensor(record["pitch"], voice)
         source = signals.sine_source(record["pitchf"], voice.upp, voice.rate, record["noise_source"])
-    noise = tensor(record["noise_z"]) * signals.NOISE_SCALE
-    speaker = tensor(record["sid"]).long().view(1)
-    out = voice.stages(tensor(record["phone"]), pitch, source, noise, speaker)
+        source = tensor(source, voice)
+    noise = tensor(record["noise_z"] * signals.NOISE_SCALE, voice)
+    speaker = tensor(record["sid"], voice).view(1)
+    out = voice.stages(tensor(record["phone"], voice), pitch, source, noise, speaker)
     names = ("m", "logs", "z_p", "z", "har_source", "audio")
     yield from ((name, out[name]) for name in names if name in record)
 
@@ -69,13 +81,13 @@ def check(path, options):
     name = bytes(record["model"]).decode() if "model" in record else ""
     voice = options.voice or os.path.join(options.models, f"rvc_{name}.npz")
     print(f"{path} ({name})")
-    rmvpe = load(models.Rmvpe, options.rmvpe) if "salience" in record else None
-    hubert = load(models.Hubert, options.hubert) if "hubert_v2" in record else None
+    rmvpe = load(models.Rmvpe, options.rmvpe, options.place) if "salience" in record else None
+    hubert = load(models.Hubert, options.hubert, options.place) if "hubert_v2" in record else None
     stages = (*pitch_stages(record, rmvpe), *content_stages(record, hubert),
-              *voice_stages(record, load(models.Synthesizer, voice)))
+              *voice_stages(record, load(models.Synthesizer, voice, options.place)))
     passed = True if stages else None
     for stage, value in stages:
-        value, want = np.asarray(value), record[stage]
+        value, want = array(value), record[stage]
         snr = signals.snr_db(value, want) if value.shape == want.shape else float("nan")
         ok = snr >= options.decibels
         passed = passed and ok
@@ -98,6 +110,7 @@ def main():
     options = parser.parse_args()
     options.hubert = options.hubert or os.path.join(options.models, "hubert_base.npz")
     options.rmvpe = options.rmvpe or os.path.join(options.models, "rmvpe.npz")
+    options.place = ("cpu", torch.float32)
     torch.set_num_threads(options.threads)
     results = [check(path, options) for path in options.records]
     passed = False not in results and True in results

@@ -131,6 +131,13 @@ def heads_of(x, heads):
     return x.view(x.shape[0], heads, -1).transpose(0, 1)
 
 
+def attention(q, k, v):
+    """softmax(q k^T / sqrt d) v; PyTorch's own kernel for it where it has one (2.0 and later)."""
+    if hasattr(F, "scaled_dot_product_attention"):
+        return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+    return torch.softmax((q / math.sqrt(q.shape[2])) @ k.transpose(1, 2), dim=-1) @ v
+
+
 # ---- HuBERT ------------------------------------------------------------------------------------------------
 
 class HubertLayer(nn.Module):
@@ -148,8 +155,7 @@ class HubertLayer(nn.Module):
     def forward(self, x):
         a, heads = self.self_attn, x.shape[1] // 64
         q, k, v = (heads_of(p(x), heads) for p in (a.q_proj, a.k_proj, a.v_proj))
-        p = torch.softmax((q / 8) @ k.transpose(1, 2), dim=-1)
-        y = (p @ v).transpose(0, 1).reshape(x.shape)
+        y = attention(q, k, v).transpose(0, 1).reshape(x.shape)
         x = self.self_attn_layer_norm(x + a.out_proj(y))
         return self.final_layer_norm(x + self.fc2(F.gelu(self.fc1(x))))
 

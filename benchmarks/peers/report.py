@@ -25,10 +25,29 @@ NAMES = {"rvc": "this project", "onnxruntime": "ONNX Runtime", "torch": "PyTorch
          "hubert": "HuBERT", "rmvpe": "RMVPE", "synthesizer": "synthesizer", "sum": "sum"}
 COLOURS = {"rvc": "#1b7f5c", "onnxruntime": "#c77d2e", "torch": "#8a6fb0"}
 TITLES = {"pipeline": "The whole conversion", "rmvpe": "Pitch alone (RMVPE)", "ops": "Single layers",
-          "retrieval": "Retrieval"}
+          "retrieval": "Retrieval", "cuda": "One NVIDIA card: Vulkan beside PyTorch's CUDA"}
 COLUMNS = {"seconds": "audio, s", "peak_mib": "peak memory, MiB", "real_time_factor": "real-time factor",
            "gflops": "GFLOP/s", "of_peak": "of the measured peak", "load": "load, s"}
-ORDER = ["peers", "pipeline", "rmvpe", "ops", "retrieval"]
+ORDER = ["peers", "cuda", "pipeline", "rmvpe", "ops", "retrieval"]
+HOW = """## How to measure
+
+    make bench             # the whole conversion, the pitch, single layers, retrieval; BENCH_OPTIONS='--device vulkan'
+    make bench-peers       # against ONNX Runtime and PyTorch on the CPU; makes this page
+
+On an NVIDIA card, with any Python that has PyTorch for CUDA, PyTorch and this project in one call (what the columns
+count: `cuda.py --help`):
+
+    make benchmarks demo-models
+    python3 benchmarks/peers/cuda.py --models build/demo/models --seconds 5,30,60,300 --output build/bench/cuda.json
+
+Where the time of a chunk goes on any GPU, by component and operation, with the share of ceilings that are measured
+in the same process (the larger of two shares: of the arithmetic, and of the memory's bandwidth):
+
+    build/benchmarks/benchmark_pipeline --kernels --device vulkan --precision f16 --models build/demo/models
+
+Operations there are those of the direct form, bytes those of every tensor and weight once; nodes run one after
+another, so that the sum is more than a conversion takes.
+"""
 
 
 # ---- tables ------------------------------------------------------------------------------------------------
@@ -42,6 +61,8 @@ def table(header, rows):
 def shown(key, value):
     if key == "of_peak" and isinstance(value, (int, float)):
         return f"{100 * value:.0f} %"
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     if isinstance(value, (dict, list)):
@@ -178,7 +199,7 @@ def main():
     names = sorted(records, key=lambda n: (ORDER.index(n) if n in ORDER else len(ORDER), n))
     sections = [(peers_section if n == "peers" else plain_section)(records[n][1]) for n in names]
     page = ("<!-- Made by benchmarks/peers/report.py from benchmarks/results/*.json. Do not edit. -->\n\n"
-            "# Benchmarks\n\n" + "\n".join(sections))
+            "# Benchmarks\n\n" + "\n".join([*sections, HOW]))
     with open(os.path.join(options.docs, "BENCHMARKS.md"), "w", encoding="utf-8") as file:
         file.write(page)
     if "peers" in records:

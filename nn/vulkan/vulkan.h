@@ -12,7 +12,7 @@
 #ifndef NN_VULKAN_VULKAN_H
 #define NN_VULKAN_VULKAN_H
 
-#include "../nn.h"
+#include "../cost.h"
 
 /* Opens the device that `selector` names: "vulkan" (the best: a discrete GPU before an integrated one, a CPU last), "auto"
  * (the best that is no CPU), "vulkan:N" (the N-th of the list, from 0) or a part of a device's name, in any case of letters.
@@ -28,6 +28,10 @@ nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, 
 
 bool nn_vulkan_is(const nn_device *d);          /* a device of this back end */
 size_t nn_vulkan_memory(nn_device *d);          /* bytes of the card's own memory that it and those beside it have used at most */
+
+/* Measures the device's ceilings, which takes some milliseconds and at most 1 GiB of its memory: copies within it, multiply-adds,
+ * products of cooperative matrices where it has them. Nothing else should be at work on it. */
+nn_code nn_vulkan_peak(nn_device *d, nn_peak *out, nn_error *e);
 
 /* Calls `each` with one line per device, "vulkan:0  NVIDIA H200, 139.8 GiB, Vulkan 1.4, f32, f16 with cooperative matrices":
  * name, memory, features. No Vulkan on this machine is no error: nothing is listed. */
