@@ -25,7 +25,6 @@ bool nn_vk_conv_few_takes(const nn_node *n, const nn_vk_traits *traits) {
 }
 
 nn_code nn_vk_conv_few_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
-    const nn_conv_params *p = &c->node->u.conv;
     char form[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
     nn_conv_form(c->node, form);
     snprintf(kind, sizeof kind, "%s|%s", c->traits->f16 ? "conv16" : "conv", form);

@@ -197,9 +197,9 @@ nn_code nn_vk_conv_image_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
     nn_node *n = c->node;
     choice h;
     const tile *t = choose(&h, n, c->traits);
-    char form[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
-    nn_conv_form(n, form);
-    snprintf(kind, sizeof kind, "image|%s", form);
+    char folds[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
+    nn_conv_form(n, folds);
+    snprintf(kind, sizeof kind, "image|%s", folds);
     nn_code code = nn_vk_pack(k, c, n->name, kind, make_weights, e);
     if (!code) code = nn_vk_pack_steps(k, c, e);
     c->plan[PLAN_TILE] = t - tiles;
