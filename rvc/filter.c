@@ -9,8 +9,8 @@
  * coefficients move the output by 4e-8, and its own rounding is 1e-8. So the filter is that of SciPy's
  * rounded coefficients, but as the sum of its partial fractions, which is exact to a few 1e-11:
  *
- *   y = D x + C w + (C0 u + C1 u') + (E0 v + E1 v')         w = P w' + x,  u = x - A1 u' - A2 u'',  v
- * likewise
+ *   y = D x + C w + (C0 u + C1 u') + (E0 v + E1 v')
+ *   w = x + P w'      u = x - A1 u' - A2 u''      v = x - B1 v' - B2 v''
  *
  * A recursion is a chain, each sample waiting for the one before. Eight parts of the signal side by side are
  * eight chains: they run once from rest, which says in which state each part leaves off; the decay over a
@@ -30,10 +30,12 @@ enum { ORDER = 5, EDGE = 3 * (ORDER + 1), LANES = 8, SPAN = 256, GROUP = LANES *
 
 /* Of b, a = scipy.signal.butter(5, 48, btype="high", fs=16000), whose poles and residues were worked out with
  * 113 bits. */
-static const double D = 1.0309696635273913, P = 0.9813258660302886, C = -0.035713387500749122, //
-    A1 = -1.9880652462957826, A2 = 0.98841848388198372, C0 = 0.0052088577711680564,
-                    C1 = -0.0048920152008702714, B1 = -1.9696107068422923, B2 = 0.96996066567185757,
-                    E0 = -0.030504488613965462, E1 = 0.030499069557481745;
+static const double D = 1.0309696635273913;
+static const double P = 0.9813258660302886, C = -0.035713387500749122;
+static const double A1 = -1.9880652462957826, A2 = 0.98841848388198372;
+static const double C0 = 0.0052088577711680564, C1 = -0.0048920152008702714;
+static const double B1 = -1.9696107068422923, B2 = 0.96996066567185757;
+static const double E0 = -0.030504488613965462, E1 = 0.030499069557481745;
 /* Where scipy.signal.lfilter_zi(b, a) starts: the state in which a constant 1 gives the steady output, 0. */
 static const double STEADY[ORDER] = {53.549996905114931, 2830.9553491658107, 2830.9553501421965,
                                      2857.4794556858292, 2857.4794547091797};

@@ -240,8 +240,8 @@ static void what_float16_cannot_hold_is_done_in_float32(void **state) {
     free(x);
 }
 
-/* A profile sees every component, twice as much of two conversions as of one, and changes no sample; a CPU has
- * none. */
+/* A profile sees every component, twice as much of two conversions as of one, and changes no sample; a CPU
+ * has none. */
 static void a_profile_sees_every_component(void **state) {
     (void)state;
     enum { N = 8000 };

@@ -228,7 +228,7 @@ def race_ours(options, work):
         whole = run_ours(options, work, "benchmark_pipeline", precision,
                          ["--voice", options.voice, "--batch-sizes", "1"])
         pitch = run_ours(options, work, "benchmark_rmvpe", precision, [])
-        device = whole["device"]
+        device = whole["device"].replace(f", {precision})", ")")
         for row in whole["results"]:
             if "batch_size" not in row:
                 parts = ("mel", "rmvpe", "hubert", "retrieval", "synthesis")
@@ -330,7 +330,7 @@ def main():
         for key, columns in race_torch(options, work):
             theirs[key] = columns
             report = save(options, theirs, ours, own_device)
-    print(f"\n{report['machine']}; {report['device']}; milliseconds, medians of up to {options.num_runs} runs")
+    print(f"\n{report['machine']}; {report['device']}\nmilliseconds, medians of up to {options.num_runs} runs")
     print("bare: the networks alone, one piece; padded: with a second of mirrored signal at each end, above "
           f"{LONGEST} s in chunks of {CENTER} s")
     print_table(report["results"])
