@@ -15,6 +15,7 @@
 
 #include <fftw3.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 enum { BINS = MEL_WINDOW / 2 + 1, PAD = MEL_WINDOW / 2 };
@@ -34,7 +35,8 @@ struct mel {
     double weights[2 * BINS]; /* each bin lies in at most two triangles */
 };
 
-pthread_mutex_t mel_planner = PTHREAD_MUTEX_INITIALIZER;
+/* FFTW's planner is not thread-safe (its manual, 4.8 "Thread safety"); executing a plan is. */
+static pthread_mutex_t planner = PTHREAD_MUTEX_INITIALIZER;
 
 /* torch.hann_window(1024): 0.5 - 0.5 cos(2 pi j/1024), argument and cosine in float32. */
 static void fill_window(float w[MEL_WINDOW]) {
@@ -103,9 +105,9 @@ nn_code mel_new(mel **out, nn_error *e) {
         return code;
     }
     /* FFTW_ESTIMATE chooses by rule, not by stopwatch: the same plan, thus the same bits, every time. */
-    pthread_mutex_lock(&mel_planner);
+    pthread_mutex_lock(&planner);
     m->plan = fftw_plan_dft_r2c_1d(MEL_WINDOW, b.frame, b.spectrum, FFTW_ESTIMATE);
-    pthread_mutex_unlock(&mel_planner);
+    pthread_mutex_unlock(&planner);
     buffers_free(&b);
     if (!m->plan) {
         free(m);
@@ -119,9 +121,9 @@ nn_code mel_new(mel **out, nn_error *e) {
 
 void mel_free(mel *m) {
     if (!m) return;
-    pthread_mutex_lock(&mel_planner);
+    pthread_mutex_lock(&planner);
     fftw_destroy_plan(m->plan);
-    pthread_mutex_unlock(&mel_planner);
+    pthread_mutex_unlock(&planner);
     free(m);
 }
 

@@ -8,14 +8,10 @@
 #ifndef MEL_MEL_H
 #define MEL_MEL_H
 
-#include <pthread.h>
 #include <stddef.h>
 #include "../nn/weights.h"
 
 enum { MEL_BANDS = 128, MEL_HOP = 160, MEL_WINDOW = 1024, MEL_RATE = 16000 };
-
-/* Held around FFTW's planner, which is not thread-safe (its manual, 4.8 "Thread safety"); executing a plan is. */
-extern pthread_mutex_t mel_planner;
 
 typedef struct mel mel;    /* window, filter bank and FFT plan: immutable after mel_new, shared by threads */
 

@@ -25,8 +25,8 @@
 
 enum { MEL_WIDTH = 128, MAX_LEVELS = 8 };
 
-/* One residual block under `name`. The shortcut stands beside the convolution that does not wait for it, so that a device
- * runs both at once. */
+/* One residual block under `name`. The shortcut stands beside the convolution that does not wait for it, so
+ * that a device runs both at once. */
 static nn_tensor block(nn_graph *g, nn_tensor x, const char *name) {
     nn_tensor y = nn_conv2d(g, x, nn_name(g, "%s.conv.0", name), .no_bias = true);
     y = nn_relu(g, nn_batch_norm(g, y, nn_name(g, "%s.conv.1", name)));

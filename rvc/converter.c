@@ -57,8 +57,6 @@ void rvc_converter_free(rvc_converter *converter) {
     nn_device_close(converter->device);
     rvc_buffer_free(&converter->input);
     rvc_buffer_free(&converter->output);
-    rvc_resampler_free(converter->to_input);
-    rvc_resampler_free(converter->from_output);
     free(converter);
 }
 

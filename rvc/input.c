@@ -58,8 +58,10 @@ static nn_code append(rvc_job *job, rvc_resampler *r, rvc_input *in, const float
     while (frames > 0 && !code) {
         size_t end = in->pad + in->n, taken = frames, made = BLOCK;
         code = rvc_buffer_grow(&in->buffer, end + BLOCK, job->e);
+        if (!code)
+            code =
+                rvc_resampler_run(r, block, &taken, rvc_buffer_view(&in->buffer, end, BLOCK), &made, job->e);
         if (code) break;
-        rvc_resampler_run(r, block, &taken, rvc_buffer_view(&in->buffer, end, BLOCK), &made);
         block += taken;
         frames -= taken;
         in->n += made;
@@ -75,29 +77,31 @@ static nn_code end(rvc_job *job, rvc_resampler *r, const rvc_source *source, rvc
     in->n = n ? n : 1;
     nn_code code = rvc_buffer_grow(&in->buffer, in->pad + in->n, job->e);
     if (!code && in->n > have)
-        rvc_resampler_ring_out(r, rvc_buffer_view(&in->buffer, in->pad + have, in->n - have), in->n - have);
+        code = rvc_resampler_ring_out(r, rvc_buffer_view(&in->buffer, in->pad + have, in->n - have),
+                                      in->n - have, job->e);
     job->timing.resample += rvc_seconds() - start;
     return code;
 }
 
 nn_code rvc_job_read(rvc_job *job, const rvc_source *source, size_t pad, rvc_input *in) {
-    rvc_resampler **r = &job->converter->to_input;
+    rvc_resampler *r = NULL;
     *in = (rvc_input){.pad = pad};
     if (source->rate < 1000 || source->rate > 768000)
         return nn_fail(job->e, NN_ERROR_ARGUMENT, "a sample rate of %d Hz: expected 1000 to 768000",
                        source->rate);
     in->buffer = rvc_buffer_again(&job->converter->input);
-    nn_code code = rvc_resampler_start(r, source->rate, RVC_RATE, job->e);
+    nn_code code = rvc_resampler_new(&r, source->rate, RVC_RATE, job->e);
     float *block = malloc(BLOCK * sizeof *block);
     if (!code && !block) code = nn_fail_memory(job->e, "the signal");
     size_t frames = 1;
     while (!code && frames) {
         code = read_block(job, source, in, block, &frames);
-        if (!code) code = append(job, *r, in, block, frames);
+        if (!code) code = append(job, r, in, block, frames);
     }
     if (!code && !in->frames) code = nn_fail(job->e, NN_ERROR_FORMAT, "there are no samples to convert");
-    if (!code) code = end(job, *r, source, in);
+    if (!code) code = end(job, r, source, in);
     free(block);
+    rvc_resampler_free(r);
     if (code) rvc_buffer_free(&in->buffer);
     return code;
 }

@@ -302,8 +302,7 @@ static nn_code finish(rvc_job *job, signal *s, const rvc_sink *sink) {
     if (rate != voice_rate && y.count && frames) {
         double start = rvc_seconds();
         code = rvc_buffer_grow(&resampled, frames, job->e);
-        if (!code)
-            code = rvc_resample(&job->converter->from_output, &y, voice_rate, rate, &resampled, job->e);
+        if (!code) code = rvc_resample(&y, voice_rate, rate, &resampled, job->e);
         job->timing.resample += rvc_seconds() - start;
         y = rvc_buffer_part(&resampled, 0, frames);
     }

@@ -39,7 +39,6 @@ struct rvc_converter {
     rvc_generator *generator;
     rvc_whole *whole; /* on a GPU: chunks run as one graph; else NULL */
     rvc_buffer input, output; /* memory of the last signals, for the next: new pages cost more than what is done in them */
-    struct rvc_resampler *to_input, *from_output; /* kept likewise; NULL until used */
     bool sparing; /* has met a long signal: networks that are not at work give their weights' memory back */
 };
 

@@ -18,20 +18,18 @@ float rvc_peak(const float *x, size_t n);                       /* largest |x|; 
 void rvc_divide(const float *x, size_t n, float by, float *y);  /* y [n] = x / by; y may be x */
 
 /* ---- resample.c ---- */
-/* One signal on its way from one rate to another: aligned with the input, band-limited to 96.7 % of the lower rate's band with
- * what is beyond it 150 dB down; equal rates copy. Rates 1000..768000 Hz. */
+/* One signal on its way from one rate to another: aligned with the input, band-limited (libsamplerate, best sinc); equal
+ * rates copy. Rates 1000..768000 Hz. */
 typedef struct rvc_resampler rvc_resampler;
-/* *kept is ready for a signal's first samples. It may be NULL, or have been used before, for these rates or others (the first
- * use of rates takes milliseconds); it is the caller's in any case. */
-nn_code rvc_resampler_start(rvc_resampler **kept, int from, int to, nn_error *e);
+nn_code rvc_resampler_new(rvc_resampler **out, int from, int to, nn_error *e);
 void rvc_resampler_free(rvc_resampler *r);               /* NULL is fine */
 /* Takes the next of x [*n] and makes the next of y [*m]; *n and *m become how many were taken and made. Input that is not
  * taken must come again. */
-void rvc_resampler_run(rvc_resampler *r, const float *x, size_t *n, float *y, size_t *m);
+nn_code rvc_resampler_run(rvc_resampler *r, const float *x, size_t *n, float *y, size_t *m, nn_error *e);
 /* The last y [m], after all input: as if silence followed. */
-void rvc_resampler_ring_out(rvc_resampler *r, float *y, size_t m);
+nn_code rvc_resampler_ring_out(rvc_resampler *r, float *y, size_t m, nn_error *e);
 /* All of x -> all of y, whose count says how much is wanted. */
-nn_code rvc_resample(rvc_resampler **kept, rvc_buffer *x, int from, int to, rvc_buffer *y, nn_error *e);
+nn_code rvc_resample(rvc_buffer *x, int from, int to, rvc_buffer *y, nn_error *e);
 size_t rvc_scaled_frames(size_t n, int from, int to);      /* round(n * to / from), half up, exact in integers */
 
 /* ---- chunk.c ---- */

@@ -284,8 +284,8 @@ static void test_matrix_tiles(void **s) {
         print_message("skipped: no Vulkan device with cooperative matrices\n");
         skip();
     }
-    check_tiles(16, "matrix", 12);
-    check_tiles(32, "image", 10);
+    check_tiles(16, "matrix", 14);
+    check_tiles(32, "image", 8);
 }
 
 /* ---- networks ---- */

@@ -13,6 +13,7 @@ set -eu
 package_of() {
     case $1 in
         sndfile) echo libsndfile1-dev ;;
+        samplerate) echo libsamplerate0-dev ;;
         fftw3f | fftw3) echo libfftw3-dev ;;
         libzip) echo libzip-dev ;;
         libcjson) echo libcjson-dev ;;
@@ -32,7 +33,7 @@ package_of() {
 }
 
 is_module() {
-    case $1 in sndfile | fftw3f | fftw3 | libzip | libcjson | libxxhash | cmocka | openblas | vulkan) true ;; *) false ;; esac
+    case $1 in sndfile | samplerate | fftw3f | fftw3 | libzip | libcjson | libxxhash | cmocka | openblas | vulkan) true ;; *) false ;; esac
 }
 
 is_there() {

@@ -6,28 +6,35 @@
 #include "../cpu/conv_fold.h"
 #include "conv_weights.h"
 
-enum { MOST_CHANNELS = 8, MOST_FACTORS = 64, ROWS = 4, THREADS = 256 };
+enum { MOST_CHANNELS = 8, MOST_FACTORS = 64, THREADS = 256, ENOUGH = 1024 };
 
-static uint32_t blocks_of(const nn_node *n) {
-    return nn_vk_parts(nn_rows(n->shape), ROWS);
+/* Channels, rows of an invocation: more rows share weights, but there should be ENOUGH invocations for every
+ * unit. */
+static int channels_of(const nn_node *n) {
+    return n->shape.c % 8 == 0 ? 8 : 4;
 }
-
-static uint32_t groups_of(const nn_node *n) {
-    return nn_vk_parts((size_t)blocks_of(n) * (size_t)(n->shape.c / 4), THREADS);
+static uint32_t rows_of(const nn_node *n, const nn_vk_traits *traits) {
+    return nn_elements(n->shape) / (size_t)(4 * channels_of(n)) >= (size_t)traits->units * ENOUGH ? 4 : 2;
+}
+static uint32_t blocks_of(const nn_node *n, const nn_vk_traits *traits) {
+    return nn_vk_parts(nn_rows(n->shape), rows_of(n, traits));
+}
+static uint32_t groups_of(const nn_node *n, const nn_vk_traits *traits) {
+    return nn_vk_parts((size_t)blocks_of(n, traits) * (size_t)(n->shape.c / channels_of(n)), THREADS);
 }
 
 bool nn_vk_conv_few_takes(const nn_node *n, const nn_vk_traits *traits) {
     const nn_conv_params *p = &n->u.conv;
     const int c = n->in[0]->shape.c;
     return !traits->conv && !p->transposed && p->groups == 1 && p->dilation == 1 && c < MOST_CHANNELS &&
-           c * p->kernel_h * p->kernel_w <= MOST_FACTORS && n->shape.c % 4 == 0 && (p->stride == 1 || n->in[0]->shape.h == 1) &&
-           groups_of(n) <= NN_VK_MAX_GROUPS;
+           c * p->kernel_h * p->kernel_w <= MOST_FACTORS && n->shape.c % 4 == 0 &&
+           (p->stride == 1 || n->in[0]->shape.h == 1) && groups_of(n, traits) <= NN_VK_MAX_GROUPS;
 }
 
 nn_code nn_vk_conv_few_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
-    char form[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
-    nn_conv_form(c->node, form);
-    snprintf(kind, sizeof kind, "%s|%s", c->traits->f16 ? "conv16" : "conv", form);
+    char folds[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
+    nn_conv_form(c->node, folds);
+    snprintf(kind, sizeof kind, "%s|%s", c->traits->f16 ? "conv16" : "conv", folds);
     const nn_code code = nn_vk_pack(k, c, c->node->name, kind, nn_vk_conv_make, e);
     return code ? code : nn_vk_pack_steps(k, c, e);
 }
@@ -46,7 +53,7 @@ void nn_vk_conv_few_record(nn_vk_recorder *r, const nn_vk_call *c) {
               nn_vk_word(c->blob[0] + l.bias_at),
               (uint32_t)((c->blob[0] + l.matrices_at) / (c->traits->f16 ? 2 : 4)),
               (uint32_t)nn_rows(n->shape),
-              blocks_of(n),
+              blocks_of(n, c->traits),
               (uint32_t)in.h,
               (uint32_t)in.w,
               (uint32_t)n->shape.w,
@@ -55,14 +62,15 @@ void nn_vk_conv_few_record(nn_vk_recorder *r, const nn_vk_call *c) {
     nn_vk_step_arguments(c, push.step);
     nn_vk_reads_inputs(r, c);
     nn_vk_writes_output(r, c);
-    nn_vk_run(r, &(nn_vk_dispatch){
-                     .shader = "conv_few",
-                     .steps = c,
-                     .constants = 9,
-                     .constant = {(uint32_t)in.c, (uint32_t)n->shape.c, (uint32_t)l.pitch, (uint32_t)p->kernel_h,
-                                  (uint32_t)p->kernel_w, (uint32_t)p->stride, (uint32_t)p->pad_h, (uint32_t)p->pad_w,
-                                  p->pre.kind == NN_STEP_COUNT ? 255 : (uint32_t)p->pre.kind},
-                     .push = &push,
-                     .push_bytes = sizeof push,
-                     .x = groups_of(n)});
+    nn_vk_run(r, &(nn_vk_dispatch){.shader = "conv_few",
+                                   .steps = c,
+                                   .constants = 10,
+                                   .constant = {(uint32_t)in.c, (uint32_t)n->shape.c, (uint32_t)l.pitch,
+                                                (uint32_t)p->kernel_h, (uint32_t)p->kernel_w,
+                                                (uint32_t)p->stride, (uint32_t)p->pad_h, (uint32_t)p->pad_w,
+                                                p->pre.kind == NN_STEP_COUNT ? 255 : (uint32_t)p->pre.kind,
+                                                rows_of(n, c->traits)},
+                                   .push = &push,
+                                   .push_bytes = sizeof push,
+                                   .x = groups_of(n, c->traits)});
 }

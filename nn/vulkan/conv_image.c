@@ -1,13 +1,13 @@
 /* conv_image.c - convolutions of images in float32 on cooperative matrices: which tile, and the weights as
  * conv_image_matrix.comp loads them.
  *
- * Taken are kernels of 3 x 3 and 1 x 1, and transposed ones of 3 x 3 and stride 2. The four outputs that such a one makes of
- * an input see its 2 x 2 neighbours to the right and below, each some of them: a convolution of 2 x 2 with four times the
- * channels, of whose weights 7 in 16 are zero.
+ * Taken are kernels of 3 x 3 and 1 x 1, and transposed ones of 3 x 3 and stride 2. The four outputs that such
+ * a one makes of an input see its 2 x 2 neighbours to the right and below, each some of them: a convolution
+ * of 2 x 2 with four times the channels, of whose weights 7 in 16 are zero.
  *
- * The weights are matrices [16 output channels][16 input channels], each 512 bytes: for every 16 output channels, every 16
- * input channels, the taps column by column, first the float16 nearest to the weights, then 2048 times what they lack. What a
- * subgroup needs for 16 channels is thus one run of memory. */
+ * The weights are matrices [16 output channels][16 input channels], each 512 bytes: for every 16 output
+ * channels, every 16 input channels, the taps column by column, first the float16 nearest to the weights,
+ * then 2048 times what they lack. What a subgroup needs for 16 channels is thus one run of memory. */
 #include "conv_image.h"
 
 #include <stdio.h>
@@ -20,24 +20,18 @@ enum { SIDE = 16, MATRIX = SIDE * SIDE, MOST_PARTS = 4, VECTOR = 16 };
 
 /* Subgroups of a workgroup and what they share out among them: see the shader. */
 typedef struct tile {
-    int columns, m, r;    /* matrices side by side in a wide image; subgroups along pixels; matrices of each */
-    int nt, n;            /* matrices, subgroups along channels */
-    int k, channels;      /* subgroups that share a sum; channels in shared memory */
-    int splits;           /* workgroups that share a sum */
-    float unit;           /* microseconds for 16 channels under 9 taps (one H200) */
+    int columns, m, r; /* matrices side by side in a wide image; subgroups along pixels; matrices of each */
+    int nt, n;         /* matrices, subgroups along channels */
+    int k, channels;   /* subgroups that share a sum; channels in shared memory */
+    int splits;        /* workgroups that share a sum */
+    float fixed, unit; /* microseconds: of a tile, and for 16 channels under 9 taps (one H200) */
 } tile;
 
 static const tile tiles[] = {
-    {1, 4, 2, 1, 1, 1, 16, 1, 1.41f},
-    {1, 2, 2, 1, 2, 1, 32, 1, 1.12f},
-    {1, 2, 4, 1, 2, 2, 32, 1, 2.20f},
-    {1, 1, 2, 1, 4, 1, 64, 1, 1.60f},
-    {1, 1, 4, 1, 2, 4, 64, 1, 1.10f},
-    {1, 1, 4, 1, 1, 8, 128, 1, 0.63f},
-    {1, 1, 4, 1, 2, 4, 64, 2, 0.63f},
-    {1, 1, 7, 1, 4, 2, 32, 8, 1.65f},
-    {1, 1, 7, 1, 2, 4, 64, 8, 0.80f},
-    {1, 1, 4, 1, 2, 4, 64, 4, 0.64f},
+    {1, 4, 2, 1, 1, 1, 16, 1, 0.0f, 1.68f},  {1, 2, 2, 1, 2, 1, 32, 1, 0.0f, 1.65f},
+    {1, 1, 2, 1, 4, 1, 64, 1, 0.0f, 1.53f},  {1, 1, 4, 1, 2, 4, 64, 1, 6.3f, 0.59f},
+    {1, 1, 4, 1, 1, 8, 128, 1, 2.3f, 0.56f}, {1, 1, 7, 1, 4, 2, 32, 8, 0.0f, 2.01f},
+    {1, 1, 7, 1, 2, 4, 64, 8, 0.0f, 0.79f},  {1, 1, 4, 1, 2, 4, 64, 4, 0.0f, 0.77f},
 };
 enum { TILES = sizeof tiles / sizeof *tiles };
 
@@ -48,22 +42,25 @@ static int parts(int n, int of) {
 /* A node as the shader sees it. */
 typedef struct form {
     nn_shape in;
-    int up, side;               /* outputs to an input along each axis; taps along each */
-    int channels;               /* of the output, all of an input's, in whole matrices */
+    int up, side; /* outputs to an input along each axis; taps along each */
+    int channels; /* of the output, all of an input's, in whole matrices */
 } form;
 
 static form form_of(const nn_node *n) {
     const nn_conv_params *p = &n->u.conv;
     const int up = p->transposed ? p->stride : 1;
-    return (form){n->in[0]->shape, up, p->transposed ? 2 : p->kernel_h, up * up * parts(n->shape.c, SIDE) * SIDE};
+    return (form){n->in[0]->shape, up, p->transposed ? 2 : p->kernel_h,
+                  up * up * parts(n->shape.c, SIDE) * SIDE};
 }
 
 static bool is_one(const nn_node *n) {
     const nn_conv_params *p = &n->u.conv;
     const bool square = p->kernel_h == p->kernel_w && p->pad_h == p->pad_w && p->pad_h == p->kernel_h / 2;
-    if (!square || p->groups > 1 || p->dilation > 1 || p->pre.kind != NN_STEP_COUNT || n->in[0]->shape.h < 2) return false;
+    if (!square || p->groups > 1 || p->dilation > 1 || p->pre.kind != NN_STEP_COUNT || n->in[0]->shape.h < 2)
+        return false;
     if (p->transposed)
-        return p->kernel_h == 3 && p->stride == 2 && n->shape.h == 2 * n->in[0]->shape.h && n->shape.c % SIDE == 0;
+        return p->kernel_h == 3 && p->stride == 2 && n->shape.h == 2 * n->in[0]->shape.h &&
+               n->shape.c % SIDE == 0;
     return (p->kernel_h == 3 || p->kernel_h == 1) && p->stride == 1;
 }
 
@@ -71,7 +68,7 @@ static bool is_one(const nn_node *n) {
 typedef struct choice {
     int threads, ty, tx, out_r; /* pixels of the tile; matrices that leave together */
     uint32_t tiles_y, tiles_x;
-    bool direct;                /* from the matrices to memory */
+    bool direct; /* from the matrices to memory */
 } choice;
 
 enum { PLAN_TILE };
@@ -84,14 +81,16 @@ static bool place(choice *c, const tile *t, const nn_node *n, const nn_vk_traits
     c->threads = 32 * t->m * t->n * t->k;
     c->tx = narrow ? f.in.w : SIDE * t->columns;
     c->ty = narrow ? t->m * t->r * SIDE / (f.in.w + gap) : t->m / t->columns * t->r;
-    if (f.in.c % t->channels || f.channels % (SIDE * t->nt * t->n) || t->splits > f.in.c / t->channels) return false;
+    if (f.in.c % t->channels || f.channels % (SIDE * t->nt * t->n) || t->splits > f.in.c / t->channels)
+        return false;
     if (t->splits > 1 && n->shape.c % SIDE) return false;
     c->tiles_x = (uint32_t)parts(f.in.w, c->tx);
     c->tiles_y = (uint32_t)parts(f.in.h, c->ty);
     c->ty = narrow ? parts(f.in.h, (int)c->tiles_y) : c->ty;
     c->direct = !narrow && t->k == 1 && f.in.w % c->tx == 0 && n->shape.c % SIDE == 0;
     const int pitch = c->tx + (narrow ? gap : f.side - 1);
-    const int pixels = narrow ? t->m * t->r * SIDE + (f.side - 1) * (pitch + 1) : (c->ty + f.side - 1) * pitch;
+    const int pixels =
+        narrow ? t->m * t->r * SIDE + (f.side - 1) * (pitch + 1) : (c->ty + f.side - 1) * pitch;
     const size_t in = (size_t)pixels * (size_t)(t->channels / 4 + 1) * VECTOR,
                  out = (size_t)(t->k * t->m * SIDE) * (size_t)(SIDE * t->nt * t->n / 4 + 1) * VECTOR;
     for (int p = 1; p <= MOST_PARTS; p++) {
@@ -109,7 +108,7 @@ static double cost(const tile *t, const choice *c, const nn_node *n, const nn_vk
     const double waves = groups < traits->units ? 1 : groups / traits->units;
     const double unit = (double)t->unit * (0.3 + 0.7 / 9 * f.side * f.side);
     const double sum = t->splits > 1 ? 5 + (double)nn_elements(n->shape) * t->splits * 2e-6 : 0;
-    return waves * unit * f.in.c / SIDE / t->splits + sum;
+    return (double)t->fixed + waves * unit * f.in.c / SIDE / t->splits + sum;
 }
 
 /* The environment's "image:3", for measuring. */
@@ -136,8 +135,8 @@ static const tile *choose(choice *out, const nn_node *n, const nn_vk_traits *tra
 
 bool nn_vk_conv_image_takes(const nn_node *n, const nn_vk_traits *traits) {
     choice c;
-    return traits->matrix && !traits->f16 && (!traits->conv || !strncmp(traits->conv, "image", 5)) && is_one(n) &&
-           choose(&c, n, traits);
+    return traits->matrix && !traits->f16 && (!traits->conv || !strncmp(traits->conv, "image", 5)) &&
+           is_one(n) && choose(&c, n, traits);
 }
 
 /* ---- weights ---- */
@@ -146,8 +145,8 @@ static size_t matrices_at(const nn_node *n) {
     return ((size_t)n->shape.c * sizeof(float) + 255) & ~(size_t)255;
 }
 
-/* The kernel's row (or column) that an output sees under tap t; -1: none. Of a transposed one the output is the even or the
- * odd one of an input. */
+/* The kernel's row (or column) that an output sees under tap t; -1: none. Of a transposed one the output is
+ * the even or the odd one of an input. */
 static int kernel_at(const form *f, int odd, int t) {
     if (f->up == 1) return t;
     return odd ? 2 - 2 * t : t ? -1 : 1;
@@ -169,18 +168,21 @@ static void place_weights(uint16_t *to, const nn_conv_folded *w, const form *f) 
         for (int c0 = 0; c0 < f->in.c; c0 += SIDE)
             for (int tap = 0; tap < f->side * f->side; tap++, to += 2 * MATRIX) {
                 const int phase = n0 / channels;
-                const int ky = kernel_at(f, phase / 2, tap % f->side), kx = kernel_at(f, phase % 2, tap / f->side);
+                const int ky = kernel_at(f, phase / 2, tap % f->side),
+                          kx = kernel_at(f, phase % 2, tap / f->side);
                 if (ky >= 0 && kx >= 0) place_pair(to, w, n0 % channels, c0, ky, kx);
             }
 }
 
-static nn_code make_weights(void **out, size_t *bytes, const nn_vk_call *c, const char *stem, nn_weights *w, nn_error *e) {
+static nn_code make_weights(void **out, size_t *bytes, const nn_vk_call *c, const char *stem, nn_weights *w,
+                            nn_error *e) {
     const nn_node *n = c->node;
     const form f = form_of(n);
     nn_conv_folded folded;
     nn_code code = nn_conv_fold(&folded, n, w, e);
     if (code) return code;
-    *bytes = matrices_at(n) + (size_t)f.channels * (size_t)f.in.c * (size_t)(f.side * f.side * 2) * sizeof(uint16_t);
+    *bytes = matrices_at(n) +
+             (size_t)f.channels * (size_t)f.in.c * (size_t)(f.side * f.side * 2) * sizeof(uint16_t);
     char *blob = calloc(1, *bytes);
     if (blob) {
         memcpy(blob, folded.bias, (size_t)n->shape.c * sizeof(float));
@@ -231,9 +233,10 @@ void nn_vk_conv_image_record(nn_vk_recorder *r, const nn_vk_call *c) {
     const nn_vk_dispatch d = {.shader = "conv_image_matrix",
                               .steps = splits > 1 ? NULL : c,
                               .constants = 16,
-                              .constant = {(uint32_t)h.threads, (uint32_t)f.in.c, (uint32_t)n->shape.c, (uint32_t)f.in.w,
-                                           (uint32_t)h.ty, (uint32_t)h.tx, (uint32_t)t->r, (uint32_t)t->nt, (uint32_t)t->n,
-                                           (uint32_t)t->k, (uint32_t)t->channels, (uint32_t)h.out_r, splits > 1, h.direct,
+                              .constant = {(uint32_t)h.threads, (uint32_t)f.in.c, (uint32_t)n->shape.c,
+                                           (uint32_t)f.in.w, (uint32_t)h.ty, (uint32_t)h.tx, (uint32_t)t->r,
+                                           (uint32_t)t->nt, (uint32_t)t->n, (uint32_t)t->k,
+                                           (uint32_t)t->channels, (uint32_t)h.out_r, splits > 1, h.direct,
                                            (uint32_t)f.side, (uint32_t)f.up},
                               .push = &push,
                               .push_bytes = sizeof push,
