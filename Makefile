@@ -34,7 +34,7 @@ endif
 
 # ---- libraries ---------------------------------------------------------------------------------------------------
 # libraries.mk is made by a rule, so make runs packages.sh, reads the flags and starts over; cleaning needs none of it.
-modules := sndfile samplerate fftw3 libzip libcjson libxxhash
+modules := sndfile samplerate fftw3 libzip zlib libcjson libxxhash
 ifneq ($(filter-out clean uninstall check-format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "names.h"
 #include "utf8.h"
@@ -73,8 +74,16 @@ nn_code nn_archive_add(nn_archive *a, const npz_array *t, nn_error *e) {
 }
 
 bool nn_archive_read_at(FILE *f, uint64_t offset, void *dst, uint64_t n) {
-    return n == 0 ||
-           (offset <= INT64_MAX && fseeko(f, (off_t)offset, SEEK_SET) == 0 && fread(dst, 1, n, f) == n);
+    char *to = dst;
+    while (n > 0) {
+        ssize_t got = offset <= INT64_MAX ? pread(fileno(f), to, n, (off_t)offset) : -1;
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        to += got;
+        offset += (uint64_t)got;
+        n -= (uint64_t)got;
+    }
+    return true;
 }
 
 char *nn_archive_text(const char *path) {

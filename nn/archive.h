@@ -27,7 +27,8 @@ size_t nn_archive_count(const nn_archive *a);
 const npz_array *nn_archive_at(const nn_archive *a, size_t i);
 const npz_array *nn_archive_find(const nn_archive *a, const char *name);
 
-/* The elements in row-major order, as stored, into dst [t->bytes]; or as float32 into dst [t->count]. */
+/* The elements in row-major order, as stored, into dst [t->bytes]; or as float32 into dst [t->count]. Several threads may
+ * read at once. */
 nn_code nn_archive_read(nn_archive *a, const npz_array *t, void *dst, nn_error *e);
 nn_code nn_archive_read_f32(nn_archive *a, const npz_array *t, float *dst, nn_error *e);
 

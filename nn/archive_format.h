@@ -27,7 +27,7 @@ char *nn_archive_text(const char *path);
 /* config.json in the folder of the archive, likewise. */
 char *nn_archive_folder_config(const nn_archive *a);
 
-/* Exactly n bytes at `offset` of f, or false. */
+/* Exactly n bytes at `offset` of f, or false. For several threads at once. */
 bool nn_archive_read_at(FILE *f, uint64_t offset, void *dst, uint64_t n);
 
 /* The formats. Each is called when the first bytes are its own. `f` is the archive's file of `size` bytes; it stays open

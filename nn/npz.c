@@ -20,13 +20,13 @@
 #include "archive_format.h"
 #include "names.h"
 #include "zip_member.h"
+#include "zip_reader.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are copied as they lie in the file");
 
 enum {
     MAX_HEADER = 1 << 16, /* of a .npy dict; numpy's are 118 bytes */
     MAX_TEXT = 1 << 24,   /* of a text member */
-    PIECE = 1 << 14,      /* elements converted at a time */
 };
 
 typedef struct member {
@@ -37,7 +37,7 @@ typedef struct member {
 
 struct npz {
     char *path;
-    zip_t *zip;
+    zip_reader *zip;
     uint64_t file_size;
     size_t count;
     npz_array *array; /* [count] */
@@ -277,13 +277,13 @@ bool npz_array_measure(npz_array *a) {
 /* ---- members ------------------------------------------------------------------------------------------- */
 
 /* Reads the .npy preamble and dict of an open member into a and m->data. `size` is the member's. */
-static nn_code read_header(const npz *z, zip_file_t *f, uint64_t size, npz_array *a, member *m, nn_error *e) {
+static nn_code read_header(const npz *z, zip_t *zip, zip_file_t *f, uint64_t size, npz_array *a, member *m, nn_error *e) {
     unsigned char head[12];
     if (size < 10 || !zip_member_read(f, head, 8) || memcmp(head, "\x93NUMPY", 6) != 0 || head[6] < 1 ||
         head[6] > 3)
         return nn_fail(e, NN_ERROR_FORMAT, "%s: member \"%s.npy\" is not a NumPy array", z->path, a->name);
     uint64_t width = head[6] == 1 ? 2 : 4;
-    if (!zip_member_read(f, head + 8, width)) return zip_member_fail(z->path, z->zip, a->name, f, e);
+    if (!zip_member_read(f, head + 8, width)) return zip_member_fail(z->path, zip, a->name, f, e);
     uint32_t length = head[8] | (uint32_t)head[9] << 8;
     if (width == 4) length |= (uint32_t)head[10] << 16 | (uint32_t)head[11] << 24;
     m->data = 8 + width + length;
@@ -293,7 +293,7 @@ static nn_code read_header(const npz *z, zip_file_t *f, uint64_t size, npz_array
     char *text = malloc((size_t)length + 1);
     if (!text) return nn_fail_memory(e, "an array header");
     nn_code code = zip_member_read(f, text, length) ? parse_dict(a, text, length, z->path, e)
-                                                    : zip_member_fail(z->path, z->zip, a->name, f, e);
+                                                    : zip_member_fail(z->path, zip, a->name, f, e);
     free(text);
     if (code) return code;
     if (!npz_array_measure(a))
@@ -309,9 +309,10 @@ static nn_code read_header(const npz *z, zip_file_t *f, uint64_t size, npz_array
 
 /* Adds zip entry i to z's arrays if it is one. */
 static nn_code add_member(npz *z, zip_uint64_t i, nn_error *e) {
+    zip_t *zip = zip_reader_zip(z->zip);
     zip_stat_t st;
-    if (zip_stat_index(z->zip, i, 0, &st) != 0 || !(st.valid & ZIP_STAT_NAME))
-        return zip_member_fail(z->path, z->zip, "?", NULL, e);
+    if (zip_stat_index(zip, i, 0, &st) != 0 || !(st.valid & ZIP_STAT_NAME))
+        return zip_member_fail(z->path, zip, "?", NULL, e);
     size_t n = strlen(st.name);
     if (n < 4 || strcmp(st.name + n - 4, ".npy") != 0) return NN_OK;
     nn_code code = zip_member_check(z->path, z->file_size, &st, e);
@@ -325,9 +326,9 @@ static nn_code add_member(npz *z, zip_uint64_t i, nn_error *e) {
     z->count++; /* from here on npz_close frees the name */
     if (npz_find(z, a->name))
         return nn_fail(e, NN_ERROR_FORMAT, "%s: two arrays are named \"%s\"", z->path, a->name);
-    zip_file_t *f = zip_fopen_index(z->zip, i, 0);
-    if (!f) return zip_member_fail(z->path, z->zip, st.name, NULL, e);
-    code = read_header(z, f, st.size, a, m, e);
+    zip_file_t *f = zip_fopen_index(zip, i, 0);
+    if (!f) return zip_member_fail(z->path, zip, st.name, NULL, e);
+    code = read_header(z, zip, f, st.size, a, m, e);
     zip_fclose(f);
     if (!code && !strcmp(a->name, "config.json") && a->dtype == NPZ_U8) {
         free(z->text.name);
@@ -351,7 +352,7 @@ static nn_code open_zip(npz *z, nn_error *e) {
     int ze = 0;
     if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode))
         code = nn_fail(e, NN_ERROR_FILE, "%s is a folder or a device, not a file", z->path);
-    else if (st.st_size == 0 || !(z->zip = zip_open(z->path, ZIP_RDONLY, &ze))) {
+    else if (st.st_size == 0 || !(z->zip = zip_reader_open(z->path, &ze))) {
         char head[64];
         size_t n = fread(head, 1, sizeof head, f);
         code = ze == ZIP_ER_MEMORY ? nn_fail_memory(e, z->path)
@@ -380,8 +381,8 @@ nn_code npz_open(npz **out, const char *path, nn_error *e) {
         return nn_fail_memory(e, path);
     }
     nn_code code = open_zip(z, e);
-    zip_int64_t entries = code ? 0 : zip_get_num_entries(z->zip, 0);
-    if (!code && is_torch(z->zip))
+    zip_int64_t entries = code ? 0 : zip_get_num_entries(zip_reader_zip(z->zip), 0);
+    if (!code && is_torch(zip_reader_zip(z->zip)))
         code = nn_fail(e, NN_ERROR_FORMAT,
                        "%s is a PyTorch checkpoint, not an .npz: convert it with 'rvc import'", path);
     if (!code) {
@@ -404,7 +405,7 @@ void npz_close(npz *z) {
     nn_names_free(&z->names);
     free(z->array);
     free(z->member);
-    if (z->zip) zip_discard(z->zip);
+    zip_reader_close(z->zip);
     free(z->path);
     free(z);
 }
@@ -426,35 +427,9 @@ const npz_array *npz_find(const npz *z, const char *name) {
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
-/* The member, positioned at its array's data; NULL after a failure. */
-static zip_file_t *open_data(npz *z, const member *m, nn_error *e) {
-    char skipped[256];
-    zip_file_t *f = zip_fopen_index(z->zip, m->index, 0);
-    bool ok = f != NULL;
-    for (uint64_t left = m->data; ok && left > 0;) {
-        uint64_t n = left < sizeof skipped ? left : sizeof skipped;
-        ok = zip_member_read(f, skipped, n);
-        left -= n;
-    }
-    if (ok) return f;
-    zip_member_fail(z->path, z->zip, m->name, f, e);
-    if (f) zip_fclose(f);
-    return NULL;
-}
-
-/* Closes f after all of its data: libzip compares the CRC when a read meets the end. */
-static nn_code close_data(npz *z, const npz_array *a, zip_file_t *f, bool ok, nn_error *e) {
-    char beyond;
-    nn_code code =
-        ok && zip_fread(f, &beyond, 1) == 0 ? NN_OK : zip_member_fail(z->path, z->zip, a->name, f, e);
-    zip_fclose(f);
-    return code;
-}
-
 nn_code npz_read(npz *z, const npz_array *a, void *dst, nn_error *e) {
-    zip_file_t *f = open_data(z, &z->member[a - z->array], e);
-    if (!f) return NN_ERROR_FORMAT;
-    return close_data(z, a, f, zip_member_read(f, dst, a->bytes), e);
+    const member *m = &z->member[a - z->array];
+    return zip_reader_read(z->zip, m->index, m->data, a->bytes, dst, e);
 }
 
 nn_code npz_read_f32(npz *z, const npz_array *a, float *dst, nn_error *e) {
@@ -463,30 +438,21 @@ nn_code npz_read_f32(npz *z, const npz_array *a, float *dst, nn_error *e) {
     if (!t->to_f32)
         return nn_fail(e, NN_ERROR_FORMAT, "%s: array \"%s\" is %s; real numbers are needed", z->path,
                        a->name, t->name);
-    void *piece = malloc(PIECE * t->size);
-    if (!piece) return nn_fail_memory(e, a->name);
-    zip_file_t *f = open_data(z, &z->member[a - z->array], e);
-    bool ok = f != NULL;
-    for (uint64_t done = 0; ok && done < a->count;) {
-        size_t n = a->count - done < PIECE ? (size_t)(a->count - done) : PIECE;
-        ok = zip_member_read(f, piece, n * t->size);
-        if (ok) t->to_f32(dst + done, piece, n);
-        done += n;
-    }
-    free(piece);
-    return f ? close_data(z, a, f, ok, e) : NN_ERROR_FORMAT;
+    void *raw = malloc((size_t)a->bytes + 1);
+    if (!raw) return nn_fail_memory(e, a->name);
+    nn_code code = npz_read(z, a, raw, e);
+    if (!code) t->to_f32(dst, raw, (size_t)a->count);
+    free(raw);
+    return code;
 }
 
 static nn_code read_kept_text(npz *z, char **out, nn_error *e) {
     char *text = malloc((size_t)z->text_size + 1);
     if (!text) return nn_fail_memory(e, z->text.name);
-    zip_file_t *f = open_data(z, &z->text, e);
-    bool ok = f && zip_member_read(f, text, z->text_size);
-    if (f && !ok) zip_member_fail(z->path, z->zip, z->text.name, f, e);
-    if (f) zip_fclose(f);
-    if (!ok) {
+    nn_code code = zip_reader_read(z->zip, z->text.index, z->text.data, z->text_size, text, e);
+    if (code) {
         free(text);
-        return NN_ERROR_FORMAT;
+        return code;
     }
     text[z->text_size] = '\0';
     *out = text;
@@ -494,9 +460,10 @@ static nn_code read_kept_text(npz *z, char **out, nn_error *e) {
 }
 
 nn_code npz_read_text(npz *z, const char *name, char **out, nn_error *e) {
-    *out = NULL;
+    zip_t *zip = zip_reader_zip(z->zip);
     zip_stat_t st;
-    if (zip_stat(z->zip, name, 0, &st) != 0) { /* absent, or kept as an array */
+    *out = NULL;
+    if (zip_stat(zip, name, 0, &st) != 0) { /* absent, or kept as an array */
         bool kept = z->text.name && !strcmp(z->text.name, name) && z->text_size <= MAX_TEXT;
         return kept ? read_kept_text(z, out, e) : NN_OK;
     }
@@ -507,10 +474,10 @@ nn_code npz_read_text(npz *z, const char *name, char **out, nn_error *e) {
                        name, (unsigned long long)st.size);
     char *text = malloc((size_t)st.size + 1);
     if (!text) return nn_fail_memory(e, name);
-    zip_file_t *f = zip_fopen_index(z->zip, st.index, 0);
+    zip_file_t *f = zip_fopen_index(zip, st.index, 0);
     char beyond;
     if (!f || !zip_member_read(f, text, st.size) || zip_fread(f, &beyond, 1) != 0)
-        code = zip_member_fail(z->path, z->zip, name, f, e);
+        code = zip_member_fail(z->path, zip, name, f, e);
     else if (memchr(text, '\0', (size_t)st.size))
         code = nn_fail(e, NN_ERROR_FORMAT, "%s: member \"%s\" is not text", z->path, name);
     if (f) zip_fclose(f);

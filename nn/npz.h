@@ -39,7 +39,7 @@ size_t npz_count(const npz *z);
 const npz_array *npz_at(const npz *z, size_t i);
 const npz_array *npz_find(const npz *z, const char *name); /* NULL where absent; O(1) */
 
-/* The array's bytes as stored, into dst [a->bytes]. Checks the zip's CRC. */
+/* The array's bytes as stored, into dst [a->bytes]. Checks the zip's CRC. Several threads may read arrays at once. */
 nn_code npz_read(npz *z, const npz_array *a, void *dst, nn_error *e);
 
 /* Any float, integer or bool array as float32, into dst [a->count]. */

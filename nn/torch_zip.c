@@ -4,16 +4,17 @@
  *     NAME/data/KEY    one storage's elements
  *     NAME/byteorder   "little" (since 2.0), NAME/version, and others that are not needed
  *
- * The members are found through libzip, which checks their CRC when one is read to its end. */
+ * A member's CRC is compared when it is read from end to end. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "torch.h"
 #include "zip_member.h"
+#include "zip_reader.h"
 
 typedef struct torch_zip {
     torch_tensors tensors;
-    zip_t *zip;
+    zip_reader *zip;
     const char *path; /* the archive's */
     uint64_t file_size;
     char *prefix; /* "NAME/", or "" */
@@ -21,32 +22,10 @@ typedef struct torch_zip {
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
-/* Moves to byte `first`. A stored member can seek; a deflated one is read up to there. */
-static bool skip(zip_file_t *f, bool stored, uint64_t first) {
-    char skipped[4096];
-    if (stored && first > 0) return zip_fseek(f, (zip_int64_t)first, SEEK_SET) == 0;
-    for (uint64_t n; first > 0; first -= n) {
-        n = first < sizeof skipped ? first : sizeof skipped;
-        if (!zip_member_read(f, skipped, n)) return false;
-    }
-    return true;
-}
-
-/* Bytes first .. first + n of member i, all inside it; read from end to end, its CRC is compared. */
-static nn_code read_member(torch_zip *z, uint64_t i, uint64_t first, uint64_t n, void *dst, nn_error *e) {
-    zip_stat_t st;
-    zip_file_t *f = zip_stat_index(z->zip, i, 0, &st) == 0 ? zip_fopen_index(z->zip, i, 0) : NULL;
-    char beyond;
-    bool ok = f && skip(f, st.comp_method == ZIP_CM_STORE, first) && zip_member_read(f, dst, n);
-    if (ok && first + n == st.size) ok = zip_fread(f, &beyond, 1) == 0;
-    nn_code code = ok ? NN_OK : zip_member_fail(z->path, z->zip, zip_get_name(z->zip, i, 0), f, e);
-    if (f) zip_fclose(f);
-    return code;
-}
-
 static nn_code read_range(void *self, const torch_storage *s, uint64_t first, uint64_t n, void *dst,
                           nn_error *e) {
-    return read_member(self, s->place, first, n, dst, e);
+    torch_zip *z = self;
+    return zip_reader_read(z->zip, s->place, first, n, dst, e);
 }
 
 static nn_code reader_read(void *self, size_t i, void *dst, nn_error *e) {
@@ -57,7 +36,7 @@ static nn_code reader_read(void *self, size_t i, void *dst, nn_error *e) {
 static void reader_close(void *self) {
     torch_zip *z = self;
     torch_free(&z->tensors);
-    if (z->zip) zip_discard(z->zip);
+    zip_reader_close(z->zip);
     free(z->prefix);
     free(z);
 }
@@ -83,8 +62,8 @@ static nn_code find_pickle(torch_zip *z, nn_error *e) {
     static const char *const models[] = {".pth", ".pt", ".safetensors", ".index", ".npz"};
     const char *found = NULL, *model = NULL;
     bool arrays = false, script = false, two = false;
-    for (zip_int64_t i = 0, n = zip_get_num_entries(z->zip, 0); i < n; i++) {
-        const char *name = zip_get_name(z->zip, (zip_uint64_t)i, 0);
+    for (zip_int64_t i = 0, n = zip_get_num_entries(zip_reader_zip(z->zip), 0); i < n; i++) {
+        const char *name = zip_get_name(zip_reader_zip(z->zip), (zip_uint64_t)i, 0);
         if (!name) continue;
         bool here = strcmp(name, "data.pkl") == 0 || ends_with(name, "/data.pkl");
         two |= here && found;
@@ -113,7 +92,7 @@ static nn_code find_member(const torch_zip *z, const char *folder, const char *n
     char *whole = malloc(n);
     if (!whole) return nn_fail_memory(e, z->path);
     snprintf(whole, n, "%s%s%s", z->prefix, folder, name);
-    *found = zip_stat(z->zip, whole, 0, st) == 0;
+    *found = zip_stat(zip_reader_zip(z->zip), whole, 0, st) == 0;
     free(whole);
     return *found ? zip_member_check(z->path, z->file_size, st, e) : NN_OK;
 }
@@ -125,7 +104,7 @@ static nn_code check_byte_order(torch_zip *z, nn_error *e) {
     bool found;
     char order[4] = "";
     nn_code code = find_member(z, "", "byteorder", &st, &found, e);
-    if (!code && found && st.size >= 3) code = read_member(z, st.index, 0, 3, order, e);
+    if (!code && found && st.size >= 3) code = zip_reader_read(z->zip, st.index, 0, 3, order, e);
     if (!code && strcmp(order, "big") == 0)
         code = nn_fail(e, NN_ERROR_FORMAT, "%s was written on a big-endian machine; save it on another",
                        z->path);
@@ -144,7 +123,7 @@ static nn_code open_pickle(torch_zip *z, pickle **p, nn_error *e) {
                        z->path);
     void *bytes = malloc((size_t)st.size + 1);
     if (!bytes) return nn_fail_memory(e, z->path);
-    code = read_member(z, st.index, 0, st.size, bytes, e);
+    code = zip_reader_read(z->zip, st.index, 0, st.size, bytes, e);
     if (!code) code = pickle_read(p, bytes, (size_t)st.size, &used, z->path, e);
     free(bytes);
     return code;
@@ -180,7 +159,8 @@ nn_code torch_zip_open(nn_archive *a, uint64_t size, bool *is_torch, nn_error *e
     z->path = nn_archive_path(a);
     z->file_size = size;
     z->tensors = (torch_tensors){.archive = a, .read = read_range, .self = z};
-    if (!(z->zip = zip_open(z->path, ZIP_RDONLY, NULL))) {
+    int ze;
+    if (!(z->zip = zip_reader_open(z->path, &ze))) {
         free(z);
         return nn_sniff_fail(nn_archive_path(a), "PK\3\4", 4, "a model", "", e);
     }

@@ -1,7 +1,7 @@
 /* weights.c - see weights.h.
  *
  * Invariant: the list of tensors does not change once a graph reads it, so finding needs no lock; whatever
- * does change (the archive's read position, `used`, the packed store) is touched under the mutex only. */
+ * does change (`used`, the packed store) is touched under the mutex only. */
 #include "weights.h"
 
 #include <pthread.h>
@@ -295,17 +295,14 @@ static nn_code read_stored(nn_weights *w, size_t i, float *dst, nn_error *e) {
     return code;
 }
 
-/* Tensor i's values into dst, under the mutex: an archive serves one reader at a time. */
+/* Tensor i's values into dst. */
 static nn_code read_tensor(nn_weights *w, size_t i, float *dst, nn_error *e) {
-    nn_code code = NN_OK;
     nn_weights_lock(w);
-    if (w->data[i])
-        memcpy(dst, w->data[i], (size_t)w->weight[i].count * sizeof *dst);
-    else
-        code = read_stored(w, i, dst, e);
     w->weight[i].used = true;
     nn_weights_unlock(w);
-    return code;
+    if (!w->data[i]) return read_stored(w, i, dst, e);
+    memcpy(dst, w->data[i], (size_t)w->weight[i].count * sizeof *dst);
+    return NN_OK;
 }
 
 nn_code nn_weights_load(nn_weights *w, const char *name, int rank, const int64_t *shape, float **out,

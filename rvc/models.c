@@ -14,6 +14,7 @@
 #include "../rmvpe/rmvpe.h"
 #include "checkpoint.h"
 #include "hubert.h"
+#include "pipeline.h"
 #include "synthesizer.h"
 
 _Static_assert((int)NN_ERROR_FILE == (int)RVC_ERROR_FILE && (int)NN_ERROR_FORMAT == (int)RVC_ERROR_FORMAT &&
@@ -161,12 +162,21 @@ static void *load(void *argument) {
     return NULL;
 }
 
+/* For a GPU as if for a chunk of some seconds, because how weights are laid out there depends on how many rows there are; for
+ * the CPU the shortest there is. */
 static nn_code prepare(const rvc_models *m, nn_error *e) {
+    enum { SECONDS = 6 };
     bool pitch = m->rmvpe && (m->config.f0 || !m->voice); /* a voice without f0 leaves RMVPE where it is */
+    const int multiple = pitch ? rmvpe_frame_multiple(m->rmvpe) : 1;
+    const int rows = (SECONDS * RVC_FRAMES + multiple - 1) / multiple * multiple;
     loading part[] = {
-        {.weights = m->voice, .graph = {prior_graph, m->gpu ? generator_graph : front_graph, m->gpu ? NULL : back_graph}, .length = 2},
-        {.weights = m->hubert, .graph = {m->gpu ? hubert_graph : extractor_graph, m->gpu ? NULL : encoder_graph}, .length = 720},
-        {.weights = pitch ? m->rmvpe : NULL, .graph = {pitch_graph}, .length = pitch ? rmvpe_frame_multiple(m->rmvpe) : 0},
+        {.weights = m->voice,
+         .graph = {prior_graph, m->gpu ? generator_graph : front_graph, m->gpu ? NULL : back_graph},
+         .length = m->gpu ? SECONDS * RVC_FRAMES : 2},
+        {.weights = m->hubert,
+         .graph = {m->gpu ? hubert_graph : extractor_graph, m->gpu ? NULL : encoder_graph},
+         .length = m->gpu ? SECONDS * RVC_RATE : 720},
+        {.weights = pitch ? m->rmvpe : NULL, .graph = {pitch_graph}, .length = m->gpu ? rows : multiple},
     };
     enum { PARTS = sizeof part / sizeof *part };
     bool started[PARTS] = {false};
@@ -183,19 +193,60 @@ static nn_code prepare(const rvc_models *m, nn_error *e) {
     return code;
 }
 
-static nn_code open_all(rvc_models *m, const rvc_model_paths *p, nn_error *e) {
+/* ---- opening ---- */
+
+/* One file, or the device, opened on a thread of its own: drivers take their time, and so do archives of many tensors. */
+typedef struct opening {
+    nn_code (*open)(struct opening *o, nn_error *e);
+    rvc_models *models;
+    const rvc_setup *setup;                    /* of the device */
+    nn_weights **weights;                      /* of a file */
+    const char *path;
+    rvc_kind kind;
+    nn_code code;
+    nn_error error;
+    pthread_t thread;
+    bool started;
+} opening;
+
+static nn_code open_device(opening *o, nn_error *e) { return choose_device(o->models, o->setup, e); }
+static nn_code open_weights(opening *o, nn_error *e) { return rvc_weights_open(o->weights, o->path, o->kind, e); }
+
+static void *open_one(void *argument) {
+    opening *o = argument;
+    o->code = o->open(o, &o->error);
+    return NULL;
+}
+
+/* All of them; of several that fail, the first is told. */
+static nn_code open_together(opening *o, int count, nn_error *e) {
+    nn_code code = NN_OK;
+    for (int i = 1; i < count; i++) o[i].started = pthread_create(&o[i].thread, NULL, open_one, &o[i]) == 0;
+    for (int i = 0; i < count; i++)
+        if (!o[i].started) open_one(&o[i]);
+    for (int i = 0; i < count; i++) {
+        if (o[i].started) pthread_join(o[i].thread, NULL);
+        if (o[i].code && !code) code = nn_fail(e, o[i].code, "%s", o[i].error.text);
+    }
+    return code;
+}
+
+static nn_code open_all(rvc_models *m, const rvc_model_paths *p, const rvc_setup *s, nn_error *e) {
     if (!p->voice && !p->rmvpe)
         return nn_fail(e, NN_ERROR_ARGUMENT, "neither a voice nor an RMVPE checkpoint is given");
     if (p->voice && !p->hubert)
         return nn_fail(e, NN_ERROR_ARGUMENT,
                        "%s: a voice needs a HuBERT checkpoint (hubert_base.npz) beside it", p->voice);
-    nn_code code = NN_OK;
+    opening o[4] = {{.open = open_device, .setup = s}};
+    int count = 1;
     if (p->voice) {
-        code = rvc_weights_open(&m->voice, p->voice, RVC_KIND_VOICE, e);
-        if (!code) code = rvc_voice_config_read(&m->config, m->voice, e);
-        if (!code) code = rvc_weights_open(&m->hubert, p->hubert, RVC_KIND_HUBERT, e);
+        o[count++] = (opening){.open = open_weights, .weights = &m->voice, .path = p->voice, .kind = RVC_KIND_VOICE};
+        o[count++] = (opening){.open = open_weights, .weights = &m->hubert, .path = p->hubert, .kind = RVC_KIND_HUBERT};
     }
-    if (!code && p->rmvpe) code = rvc_weights_open(&m->rmvpe, p->rmvpe, RVC_KIND_RMVPE, e);
+    if (p->rmvpe) o[count++] = (opening){.open = open_weights, .weights = &m->rmvpe, .path = p->rmvpe, .kind = RVC_KIND_RMVPE};
+    for (int i = 0; i < count; i++) o[i].models = m;
+    nn_code code = open_together(o, count, e);
+    if (!code && p->voice) code = rvc_voice_config_read(&m->config, m->voice, e);
     if (!code && p->rmvpe) code = mel_weights(&m->mel, e);
     if (!code && p->voice) code = check_voice(m, p, e);
     if (!code && p->voice && p->index) {
@@ -214,8 +265,7 @@ rvc_status rvc_models_open(rvc_models **out, const rvc_model_paths *paths, const
     if (!setup) setup = &defaults;
     rvc_models *m = calloc(1, sizeof *m);
     nn_code code = m ? check_setup(setup, &e) : nn_fail_memory(&e, "the models");
-    if (!code) code = choose_device(m, setup, &e);
-    if (!code) code = open_all(m, paths, &e);
+    if (!code) code = open_all(m, paths, setup, &e);
     if (code) {
         rvc_models_close(m);
         return rvc_report(error, &e);

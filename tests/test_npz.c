@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <zip.h>
 
@@ -268,6 +269,54 @@ static void test_deflated_and_every_version(void **state) {
     free(path);
 }
 
+enum { READERS = 4, LARGE = 300000 };
+
+typedef struct reader {
+    npz *z;
+    const float *want;
+    pthread_t thread;
+    int good; /* arrays read right */
+} reader;
+
+static void *read_all(void *argument) {
+    reader *r = argument;
+    float *back = malloc(LARGE * sizeof *back);
+    for (size_t i = 0; back && i < 3 * npz_count(r->z); i++) {
+        const npz_array *a = npz_at(r->z, i % npz_count(r->z));
+        r->good += npz_read(r->z, a, back, NULL) == NN_OK && memcmp(back, r->want, LARGE * sizeof *back) == 0;
+    }
+    free(back);
+    return NULL;
+}
+
+/* Stored and deflated ones, larger than what is read at a time. */
+static void test_read_by_threads(void **state) {
+    (void)state;
+    float *data = malloc(LARGE * sizeof *data);
+    assert_non_null(data);
+    for (int i = 0; i < LARGE; i++) data[i] = (float)(i % 1001);
+    const char *dict = DICT("'<f4'", "False", "(300000,)");
+    const made m[3] = {{"a.npy", dict, data, LARGE * sizeof *data, 1, false},
+                       {"b.npy", dict, data, LARGE * sizeof *data, 1, true},
+                       {"c.npy", dict, data, LARGE * sizeof *data, 2, false}};
+    char *path = make(m, 3);
+    npz *z;
+    nn_error e = {0};
+    if (npz_open(&z, path, &e)) fail_msg("%s", e.text);
+    reader r[READERS];
+    for (int i = 0; i < READERS; i++) {
+        r[i] = (reader){.z = z, .want = data};
+        assert_int_equal(pthread_create(&r[i].thread, NULL, read_all, &r[i]), 0);
+    }
+    for (int i = 0; i < READERS; i++) {
+        pthread_join(r[i].thread, NULL);
+        assert_int_equal(r[i].good, 9);
+    }
+    npz_close(z);
+    free(path);
+    free(data);
+}
+
 /* The recordings were written by numpy.savez. */
 static void test_files_of_numpy(void **state) {
     (void)state;
@@ -499,6 +548,7 @@ int main(void) {
         cmocka_unit_test(test_infinities_and_nan_of_halves),
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_deflated_and_every_version),
+        cmocka_unit_test(test_read_by_threads),
         cmocka_unit_test(test_files_of_numpy),
         cmocka_unit_test(test_bad_headers),
         cmocka_unit_test(test_bad_members),

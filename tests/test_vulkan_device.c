@@ -279,6 +279,11 @@ static void test_small_pages(void **state) { /* a layer's weights each */
     check_same("RVC_VULKAN_PAGE", "700000");
 }
 
+static void test_staged(void **state) { /* as on cards whose memory the host does not see */
+    (void)state;
+    check_same("RVC_VULKAN_STAGED", "1");
+}
+
 /* ---- what can go wrong ---- */
 
 static void test_out_of_memory(void **state) {
@@ -351,7 +356,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),      cmocka_unit_test(test_list),          cmocka_unit_test(test_beside),
         cmocka_unit_test(test_threads),    cmocka_unit_test(test_profile),
-        cmocka_unit_test(test_small_pages), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_small_pages), cmocka_unit_test(test_staged), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_lost),
         cmocka_unit_test(test_peak),
     };
     return cmocka_run_group_tests(tests, find_devices, NULL);

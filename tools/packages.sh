@@ -16,6 +16,7 @@ package_of() {
         samplerate) echo libsamplerate0-dev ;;
         fftw3f | fftw3) echo libfftw3-dev ;;
         libzip) echo libzip-dev ;;
+        zlib) echo zlib1g-dev ;;
         libcjson) echo libcjson-dev ;;
         libxxhash) echo libxxhash-dev ;;
         cmocka) echo libcmocka-dev ;;
@@ -33,7 +34,7 @@ package_of() {
 }
 
 is_module() {
-    case $1 in sndfile | samplerate | fftw3f | fftw3 | libzip | libcjson | libxxhash | cmocka | openblas | vulkan) true ;; *) false ;; esac
+    case $1 in sndfile | samplerate | fftw3f | fftw3 | libzip | zlib | libcjson | libxxhash | cmocka | openblas | vulkan) true ;; *) false ;; esac
 }
 
 is_there() {

@@ -23,9 +23,18 @@ static nn_code fold_weight_norm(const char *path, const nn_weight *t, const nn_w
             return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" does not fit \"%s\" on axis %d", path, gt->name, t->name, i);
     double *sum = calloc((size_t)gt->count, sizeof *sum);
     if (!sum) return nn_fail_memory(e, t->name);
+    const bool rows = gt->rank > 0 && gt->count == t->shape[0] && gt->shape[0] == t->shape[0]; /* the norm of whole rows */
+    const int64_t row = rows && gt->count ? t->count / gt->count : 0;
     for (int pass = 0; pass < 2; pass++) {
         int64_t index[NN_WEIGHT_RANK] = {0};
-        for (int64_t i = 0; i < t->count; i++) {
+        for (int64_t at = 0; rows && at < gt->count; at++)
+            for (int64_t i = at * row; i < (at + 1) * row; i++) {
+                if (pass == 0)
+                    sum[at] += (double)v[i] * v[i];
+                else
+                    v[i] = (float)((double)v[i] * g[at] / sum[at]);
+            }
+        for (int64_t i = 0; !rows && i < t->count; i++) {
             int64_t at = 0;
             for (int a = 0; a < t->rank; a++) at = at * gt->shape[a] + (gt->shape[a] == 1 ? 0 : index[a]);
             if (pass == 0)

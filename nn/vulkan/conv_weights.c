@@ -72,40 +72,70 @@ int nn_vk_conv_span(const nn_node *n) {
     return most - 1;
 }
 
-/* v as the float16 nearest to it and what that lacks, times 2048 lest it be too small; 8 of the first, then 8
- * of the second. */
-static void put_pair(uint16_t *matrix, size_t at, float v) {
-    uint16_t *to = matrix + (at & ~(size_t)7) * 2 + (at & 7);
-    to[0] = nn_vk_half(v);
-    to[8] = nn_vk_half((v - nn_vk_float(to[0])) * 2048);
+/* A matrix of each group: its position in the kernel, and how many elements behind the first matrix group 0's
+ * lies, and behind that of the group before any other's. */
+typedef struct matrix {
+    size_t position, at, step;
+} matrix;
+
+/* A tile of weights is a few rows of matrices, that is input channels, by so many output channels. */
+enum { TILE_C = 16, TILE_N = 32 };
+
+/* A row of a tile into n elements of a matrix, n a multiple of 8. Pairs: the float16 nearest to v and what
+ * that lacks, times 2048 lest it be too small; eight of the first, then eight of the second. */
+static void put_row(const float v[TILE_N], int n, nn_vk_conv_form form, char *to) {
+    uint16_t near[TILE_N], rest[TILE_N];
+    float back[TILE_N];
+    if (form == NN_VK_CONV_F32) {
+        memcpy(to, v, (size_t)n * sizeof *v);
+        return;
+    }
+    nn_vk_halves(near, v, TILE_N);
+    if (form == NN_VK_CONV_F16) {
+        memcpy(to, near, (size_t)n * sizeof *near);
+        return;
+    }
+    nn_vk_floats(back, near, TILE_N);
+    for (int i = 0; i < TILE_N; i++) back[i] = (v[i] - back[i]) * 2048;
+    nn_vk_halves(rest, back, TILE_N);
+    for (int i = 0; i < n; i += 8) {
+        memcpy(to + 4 * i, near + i, 8 * sizeof *near);
+        memcpy(to + 4 * i + 16, rest + i, 8 * sizeof *rest);
+    }
 }
 
-/* One matrix [c_in][pitch]: kernel position (ky, kx) of group g. Walks the output channels in the inner loop,
- * in blocks of input channels that stay in cache, so that both sides are read and written in runs. */
-static void place_matrix(const nn_conv_folded *s, int g, int ky, int kx, int pitch, nn_vk_conv_form form,
-                         void *to) {
+/* All matrices [c_in][pitch] of group g, tile by tile, so that what is read stays in the cache for all of
+ * them. Columns beyond the last output channel are zero. */
+static void place_group(const nn_conv_folded *s, int g, const matrix *m, size_t count, int pitch,
+                        nn_vk_conv_form form, char *matrices) {
     const nn_conv_params *p = &s->node->u.conv;
     const int outs = s->c_out / p->groups;
-    enum { BLOCK = 16 };
-    for (int c0 = 0; c0 < s->c_in; c0 += BLOCK)
-        for (int n = 0; n < outs; n++)
-            for (int c = c0; c < s->c_in && c < c0 + BLOCK; c++) {
-                const float v = nn_conv_weight_at(s, g * outs + n, c, ky, kx);
-                const size_t at = (size_t)c * (size_t)pitch + (size_t)n;
-                if (form == NN_VK_CONV_F16)
-                    ((uint16_t *)to)[at] = nn_vk_half(v);
-                else if (form == NN_VK_CONV_PAIRS)
-                    put_pair(to, at, v);
-                else
-                    ((float *)to)[at] = v;
-            }
+    const size_t taps = (size_t)p->kernel_h * (size_t)p->kernel_w, size = form == NN_VK_CONV_F16 ? 2 : 4;
+    const size_t per_in = p->transposed ? (size_t)s->c_out * taps : taps,
+                 per_out = p->transposed ? taps : (size_t)s->c_in * taps;
+    for (int c0 = 0; c0 < s->c_in; c0 += TILE_C)
+        for (int n0 = 0; n0 < pitch; n0 += TILE_N) {
+            const int columns = pitch - n0 < TILE_N ? pitch - n0 : TILE_N;
+            const int there = outs - n0 < columns ? outs - n0 : columns;
+            for (size_t i = 0; i < count; i++)
+                for (int c = c0; c < s->c_in && c < c0 + TILE_C; c++) {
+                    const size_t at =
+                        m[i].at + (size_t)g * m[i].step + (size_t)c * (size_t)pitch + (size_t)n0;
+                    const float *from =
+                        s->weight + (size_t)(g * outs + n0) * per_out + (size_t)c * per_in + m[i].position;
+                    float v[TILE_N];
+                    for (int n = 0; n < there; n++) v[n] = from[(size_t)n * per_out];
+                    for (int n = there; n < TILE_N; n++) v[n] = 0;
+                    put_row(v, columns, form, matrices + at * size);
+                }
+        }
 }
 
-static void place(const nn_conv_folded *s, const nn_vk_conv_layout *l, nn_vk_conv_form form, char *blob) {
+/* The table; and a group's matrices, as many as the kernel has positions. */
+static void place_table(const nn_conv_folded *s, const nn_vk_conv_layout *l, char *blob, matrix *m) {
     const nn_conv_params *p = &s->node->u.conv;
-    const size_t one = (size_t)s->c_in * (size_t)l->pitch, size = form == NN_VK_CONV_F16 ? 2 : 4;
+    const size_t one = (size_t)s->c_in * (size_t)l->pitch;
     size_t at = 0; /* elements from the first matrix */
-    memcpy(blob + l->bias_at, s->bias, (size_t)s->c_out * sizeof(float));
     for (int f = 0; f < l->phases_y * l->phases_x; f++) {
         const int y = f / l->phases_x, x = f % l->phases_x;
         const axis ay = axis_y(p, y), ax = axis_x(p, x);
@@ -115,12 +145,27 @@ static void place(const nn_conv_folded *s, const nn_vk_conv_layout *l, nn_vk_con
             row[5] = -p->pad_w * s->c_in;
         }
         memcpy(blob + (size_t)f * sizeof row, row, sizeof row);
-        for (int g = 0; g < p->groups; g++)
-            for (int i = 0; i < ay.taps; i++)
-                for (int j = 0; j < ax.taps; j++, at += one)
-                    place_matrix(s, g, ay.position + i * ay.step, ax.position + j * ax.step, l->pitch, form,
-                                 blob + l->matrices_at + at * size);
+        const size_t step = (size_t)(ay.taps * ax.taps) * one;
+        for (int i = 0; i < ay.taps; i++)
+            for (int j = 0; j < ax.taps; j++) {
+                const int ky = ay.position + i * ay.step, kx = ax.position + j * ax.step;
+                *m++ = (matrix){(size_t)(ky * p->kernel_w + kx), at + (size_t)(i * ax.taps + j) * one, step};
+            }
+        at += (size_t)p->groups * step;
     }
+}
+
+static nn_code place(const nn_conv_folded *s, const nn_vk_conv_layout *l, nn_vk_conv_form form, char *blob,
+                     nn_error *e) {
+    const nn_conv_params *p = &s->node->u.conv;
+    const size_t count = (size_t)p->kernel_h * (size_t)p->kernel_w;
+    matrix *m = malloc(count * sizeof *m);
+    if (!m) return nn_fail_memory(e, s->node->name);
+    memcpy(blob + l->bias_at, s->bias, (size_t)s->c_out * sizeof(float));
+    place_table(s, l, blob, m);
+    for (int g = 0; g < p->groups; g++) place_group(s, g, m, count, l->pitch, form, blob + l->matrices_at);
+    free(m);
+    return NN_OK;
 }
 
 static nn_code make(void **out, size_t *bytes, const nn_vk_call *c, const char *stem, nn_vk_conv_form form,
@@ -130,12 +175,10 @@ static nn_code make(void **out, size_t *bytes, const nn_vk_call *c, const char *
     nn_code code = nn_conv_fold(&folded, c->node, w, e);
     if (code) return code;
     char *blob = calloc(1, l.bytes);
-    if (blob)
-        place(&folded, &l, form, blob);
-    else
-        code = nn_fail_memory(e, stem);
+    code = blob ? place(&folded, &l, form, blob, e) : nn_fail_memory(e, stem);
     nn_conv_unfold(&folded);
-    *out = blob;
+    if (code) free(blob);
+    *out = code ? NULL : blob;
     *bytes = l.bytes;
     return code;
 }

@@ -245,9 +245,11 @@ static nn_vk_device *new_home(void) {
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&h->lock, &recursive);
     pthread_mutexattr_destroy(&recursive);
+    pthread_rwlock_init(&h->writing, NULL);
     h->devices = 1;
     h->limit = (size_t)environment_number("RVC_VULKAN_MEMORY", 0);
     h->runs_left = environment_number("RVC_VULKAN_LOSE", -1);
+    h->staged = environment_number("RVC_VULKAN_STAGED", 0) != 0;
     d->home = h;
     d->base.backend = &nn_vk_backend;
     d->base.threads = 1;
@@ -337,6 +339,7 @@ static void close_home(nn_vk_device *d) {
     }
     if (h->messenger) vk->DestroyDebugUtilsMessengerEXT(d->instance, h->messenger, NULL);
     if (d->instance && vk->DestroyInstance) vk->DestroyInstance(d->instance, NULL);
+    pthread_rwlock_destroy(&h->writing);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }

@@ -19,7 +19,7 @@ typedef struct nn_vk_device nn_vk_device;
 
 /* ---- choice (choose.c) -------------------------------------------------------------------------------------------- */
 
-enum { NN_VK_QUEUES = 8 };           /* at most */
+enum { NN_VK_QUEUES = 4 };           /* at most: each takes some 20 ms to open */
 
 /* What a physical device is and can do, asked before it is opened. */
 typedef struct nn_vk_card {
@@ -51,14 +51,18 @@ typedef struct nn_vk_buffer {
     void *map;                       /* host's view, where it has one */
 } nn_vk_buffer;
 
-/* A storage buffer on the device, or (host) in mapped memory. `what` names it in messages. */
-nn_code nn_vk_buffer_new(nn_vk_buffer *b, nn_vk_device *d, VkDeviceSize bytes, bool host, const char *what, nn_error *e);
+/* On the card; in the host's memory, mapped; on the card, and mapped if the host sees all of the card's memory and the driver
+ * will. */
+typedef enum nn_vk_place { NN_VK_CARD, NN_VK_HOST, NN_VK_MAPPED } nn_vk_place;
+
+/* A storage buffer. `what` names it in messages. */
+nn_code nn_vk_buffer_new(nn_vk_buffer *b, nn_vk_device *d, VkDeviceSize bytes, nn_vk_place place, const char *what, nn_error *e);
 void nn_vk_buffer_free(nn_vk_buffer *b, nn_vk_device *d);
 
 typedef struct nn_vk_blob {
     char *key;
     size_t offset;                   /* in the store's buffer */
-    void *data;                      /* not uploaded yet, owned; NULL: is there */
+    void *data;                      /* not uploaded yet, owned; NULL: is there, or being written */
     size_t bytes;
 } nn_vk_blob;
 
@@ -83,11 +87,12 @@ nn_code nn_vk_mark(nn_weights *w, uint64_t *mark, nn_error *e);
 
 /* Where blob `key` lies. *store NULL: in any of the checkpoint's, which is then held and put there; else in that one. */
 bool nn_vk_store_find(nn_vk_store **store, nn_vk_device *d, uint64_t mark, const char *key, size_t *offset);
-/* Gives a blob its place, likewise: *store NULL: in one that has room, held. Takes data (free()) over; uploads now and then. */
-nn_code nn_vk_store_add(nn_vk_store **store, nn_vk_device *d, nn_weights *w, uint64_t mark, const char *key, void *data,
-                        size_t bytes, size_t *offset, nn_error *e);
+/* Gives a blob its place, likewise: *store NULL: in one that has room, held; or in a new one, with room for all of w, most of
+ * it float16 or not. Takes data (free()) over; writes it there, or uploads now and then. */
+nn_code nn_vk_store_add(nn_vk_store **store, nn_vk_device *d, const nn_weights *w, bool f16, uint64_t mark, const char *key,
+                        void *data, size_t bytes, size_t *offset, nn_error *e);
 void nn_vk_store_release(nn_vk_store *s, nn_vk_device *d);
-nn_code nn_vk_store_upload(nn_vk_store *s, nn_vk_device *d, nn_error *e);    /* all that waits */
+nn_code nn_vk_store_upload(nn_vk_store *s, nn_vk_device *d, nn_error *e);    /* all that waits, and that others are writing */
 void nn_vk_stores_free(nn_vk_device *d, bool idle_only);
 
 /* ---- pipelines (pipeline.c) --------------------------------------------------------------------------------------- */
@@ -130,6 +135,8 @@ typedef struct nn_vk_home {
     size_t cache_bytes;              /* of the pipeline cache's file as loaded */
     nn_vk_pipeline **pipeline;
     int pipelines, pipeline_capacity;
+    bool staged;                     /* weights go by staging memory in any case: the environment asks for it */
+    pthread_rwlock_t writing;        /* read: a blob is being written into a mapped store; the lock above is taken before it */
     nn_vk_buffer upload;             /* staging for weights, made when first needed */
     nn_vk_store *stores;
     size_t bytes, most_bytes;        /* of the card's own memory in use, now and at most */
@@ -158,7 +165,7 @@ struct nn_vk_device {
     uint64_t generation;             /* of the slab */
 };
 
-/* Held by who changes the home or submits to its queues; recursive. */
+/* Held by who changes the home or submits to its queue; recursive. */
 void nn_vk_lock(nn_vk_device *d);
 void nn_vk_unlock(nn_vk_device *d);
 

@@ -2,6 +2,8 @@
 #ifndef NN_VULKAN_HALF_H
 #define NN_VULKAN_HALF_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -34,5 +36,9 @@ static inline float nn_vk_float(uint16_t half) {
     const uint32_t other = (size << 13) + ((size < 0x7c00 ? 112u : 224u) << 23);
     return nn_vk_of_bits(sign | (size < 0x400 ? small : other));
 }
+
+/* The same of n numbers (half.c). */
+void nn_vk_halves(uint16_t *to, const float *from, size_t n);
+void nn_vk_floats(float *to, const uint16_t *from, size_t n);
 
 #endif

@@ -1,7 +1,8 @@
 /* memory.c - buffers, and checkpoints' weights on the device.
  *
- * A store is one buffer. Blobs are given their places in the order in which they are asked for, and are
- * uploaded when some have gathered; a buffer that proves too small is copied into a larger one. */
+ * A store is one buffer. Blobs are given their places in the order in which they are asked for; a buffer that proves too
+ * small is copied into a larger one. Where the host sees all of the card's memory, whoever made a blob writes it there itself,
+ * beside others who do the same; else blobs are uploaded when some have gathered. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,15 @@ static bool count(nn_vk_device *d, VkDeviceSize bytes) {
     return fits;
 }
 
-static VkResult allocate(nn_vk_buffer *b, nn_vk_device *d, bool host) {
+/* The card's own memory as the host sees it: all of it, not the small window that some cards show. */
+static uint32_t mapped_type(const nn_vk_card *c, uint32_t allowed) {
+    const uint32_t type = memory_type(c, allowed, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                                      VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
+    if (type == UINT32_MAX) return type;
+    return c->memory.memoryHeaps[c->memory.memoryTypes[type].heapIndex].size == c->bytes ? type : UINT32_MAX;
+}
+
+static VkResult allocate(nn_vk_buffer *b, nn_vk_device *d, nn_vk_place place) {
     static const VkMemoryPropertyFlags on_host[] = {
         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT};
@@ -40,10 +49,13 @@ static VkResult allocate(nn_vk_buffer *b, nn_vk_device *d, bool host) {
     VkMemoryRequirements need;
     vk->GetBufferMemoryRequirements(d->device, b->buffer, &need);
     VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    const bool host = place == NN_VK_HOST;
     if (!host && !count(d, need.size)) return result;
     b->counted = host ? 0 : need.size;
+    const uint32_t mapped = place == NN_VK_MAPPED && !d->home->staged ? mapped_type(&d->card, need.memoryTypeBits) : UINT32_MAX;
     for (int i = 0; i < 2 && result; i++) {
-        const uint32_t type = memory_type(&d->card, need.memoryTypeBits, host ? on_host[i] : on_device[i]);
+        uint32_t type = memory_type(&d->card, need.memoryTypeBits, host ? on_host[i] : on_device[i]);
+        if (mapped != UINT32_MAX) type = mapped;
         if (type == UINT32_MAX) continue;
         VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
                                      .allocationSize = need.size,
@@ -53,6 +65,7 @@ static VkResult allocate(nn_vk_buffer *b, nn_vk_device *d, bool host) {
     }
     if (!result) result = vk->BindBufferMemory(d->device, b->buffer, b->memory, 0);
     if (!result && host) result = vk->MapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map);
+    if (!result && mapped != UINT32_MAX && vk->MapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map)) b->map = NULL;
     return result;
 }
 
@@ -74,7 +87,8 @@ static nn_code fail_memory(nn_vk_device *d, VkDeviceSize bytes, const char *what
                    (double)bytes * 1e-6, what, used * 1e-6, all * 1e-6, d->card.traits.f16 ? "" : "--precision f16 or ");
 }
 
-nn_code nn_vk_buffer_new(nn_vk_buffer *b, nn_vk_device *d, VkDeviceSize bytes, bool host, const char *what, nn_error *e) {
+nn_code nn_vk_buffer_new(nn_vk_buffer *b, nn_vk_device *d, VkDeviceSize bytes, nn_vk_place place, const char *what,
+                         nn_error *e) {
     bytes = (bytes + BLOB_ALIGN - 1) & ~(VkDeviceSize)(BLOB_ALIGN - 1);
     if (!bytes) bytes = BLOB_ALIGN;
     *b = (nn_vk_buffer){.bytes = bytes};
@@ -87,13 +101,13 @@ nn_code nn_vk_buffer_new(nn_vk_buffer *b, nn_vk_device *d, VkDeviceSize bytes, b
                                .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                                         VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VkResult result = d->api.CreateBuffer(d->device, &info, NULL, &b->buffer);
-    if (!result) result = allocate(b, d, host);
+    if (!result) result = allocate(b, d, place);
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY && b->buffer) {      /* weights that no plan uses make room */
         free_memory(b, d);
         nn_vk_lock(d);
         nn_vk_stores_free(d, true);
         nn_vk_unlock(d);
-        result = allocate(b, d, host);
+        result = allocate(b, d, place);
     }
     if (!result) return NN_OK;
     nn_vk_buffer_free(b, d);
@@ -140,8 +154,7 @@ static bool is_of(const nn_vk_store *s, const nn_vk_device *d, uint64_t mark) {
 enum { BESIDE = 1 << 16 };
 
 /* The checkpoint's store with room for so many bytes more, or a new one; NULL: out of memory. */
-static nn_vk_store *with_room(nn_vk_device *d, nn_weights *w, uint64_t mark, size_t bytes) {
-    const bool f16 = d->card.traits.f16;
+static nn_vk_store *with_room(nn_vk_device *d, const nn_weights *w, bool f16, uint64_t mark, size_t bytes) {
     size_t before = 0;
     for (nn_vk_store *s = d->home->stores; s; s = s->next) {
         if (!is_of(s, d, mark)) continue;
@@ -151,7 +164,10 @@ static nn_vk_store *with_room(nn_vk_device *d, nn_weights *w, uint64_t mark, siz
     nn_vk_store *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     const size_t all = expected_bytes(w, f16), rest = all > before ? all - before : 0;
-    *s = (nn_vk_store){.mark = mark, .f16 = f16, .next = d->home->stores, .expected = rest < d->home->page ? rest : d->home->page};
+    *s = (nn_vk_store){.mark = mark,
+                       .f16 = d->card.traits.f16,
+                       .next = d->home->stores,
+                       .expected = rest < d->home->page ? rest : d->home->page};
     return d->home->stores = s;
 }
 
@@ -201,6 +217,9 @@ bool nn_vk_store_find(nn_vk_store **store, nn_vk_device *d, uint64_t mark, const
     return found;
 }
 
+static size_t aligned(size_t bytes) { return (bytes + BLOB_ALIGN - 1) & ~(size_t)(BLOB_ALIGN - 1); }
+
+/* Gives the blob its place; data NULL: somebody will write it there. */
 static nn_code append(nn_vk_store *s, const char *key, void *data, size_t bytes, size_t *offset, nn_error *e) {
     if (s->blobs == s->capacity) {
         const size_t capacity = s->capacity ? 2 * s->capacity : 64;
@@ -211,47 +230,24 @@ static nn_code append(nn_vk_store *s, const char *key, void *data, size_t bytes,
         }
     }
     char *copy = s->blobs < s->capacity ? malloc(strlen(key) + 1) : NULL;
-    if (!copy) {
-        free(data);
-        return nn_fail_memory(e, key);
-    }
+    if (!copy) return nn_fail_memory(e, key);
     strcpy(copy, key);
     *offset = s->used;
     s->blob[s->blobs++] = (nn_vk_blob){copy, s->used, data, bytes};
-    s->used += (bytes + BLOB_ALIGN - 1) & ~(size_t)(BLOB_ALIGN - 1);
-    s->pending += bytes;
+    s->used += aligned(bytes);
+    s->pending += data ? bytes : 0;
     return NN_OK;
 }
 
-nn_code nn_vk_store_add(nn_vk_store **store, nn_vk_device *d, nn_weights *w, uint64_t mark, const char *key, void *data,
-                        size_t bytes, size_t *offset, nn_error *e) {
-    nn_vk_lock(d);
-    if (nn_vk_store_find(store, d, mark, key, offset)) {      /* another thread was faster */
-        nn_vk_unlock(d);
-        free(data);
-        return NN_OK;
-    }
-    nn_vk_store *s = *store ? *store : with_room(d, w, mark, bytes);
-    nn_code code = s ? NN_OK : nn_fail_memory(e, key);
-    if (code)
-        free(data);
-    else if (!*store)
-        s->plans++;
-    *store = s;
-    if (!code) code = append(s, key, data, bytes, offset, e);
-    if (!code && s->pending > gather_bytes) code = nn_vk_store_upload(s, d, e);
-    nn_vk_unlock(d);
-    return code;
-}
-
-/* Room for all blobs; what was uploaded comes along. Other devices' runs read the old buffer until they are done. */
-static nn_code grow(nn_vk_store *s, nn_vk_device *d, nn_error *e) {
-    if (s->used <= s->buffer.bytes) return NN_OK;
+/* Room for so many bytes; what is there comes along. Other devices' runs read the old buffer until they are done. */
+static nn_code grow(nn_vk_store *s, nn_vk_device *d, size_t used, nn_error *e) {
+    if (used <= s->buffer.bytes) return NN_OK;
     size_t bytes = s->expected;
-    if (s->used > bytes) bytes = 2 * bytes < d->home->page ? 2 * bytes : d->home->page;
-    if (s->used > bytes) bytes = s->used;
+    if (used > bytes) bytes = 2 * bytes < d->home->page ? 2 * bytes : d->home->page;
+    if (used > bytes) bytes = used;
     nn_vk_buffer larger;
-    nn_code code = nn_vk_buffer_new(&larger, d, bytes, false, "weights", e);
+    pthread_rwlock_wrlock(&d->home->writing);
+    nn_code code = nn_vk_buffer_new(&larger, d, bytes, NN_VK_MAPPED, "weights", e);
     if (!code) code = NN_VK_TRY(d, DeviceWaitIdle(d->device), "waiting", e);
     if (!code && s->buffer.bytes) {
         VkCommandBuffer commands;
@@ -262,14 +258,50 @@ static nn_code grow(nn_vk_store *s, nn_vk_device *d, nn_error *e) {
             code = nn_vk_finish(d, commands, e);
         }
     }
-    if (code) {
-        nn_vk_buffer_free(&larger, d);
-        return code;
+    if (!code) {
+        const nn_vk_buffer old = s->buffer;
+        s->buffer = larger;
+        s->generation++;
+        larger = old;
     }
-    nn_vk_buffer_free(&s->buffer, d);
-    s->buffer = larger;
-    s->generation++;
-    return NN_OK;
+    nn_vk_buffer_free(&larger, d);
+    pthread_rwlock_unlock(&d->home->writing);
+    return code;
+}
+
+/* The blob that has just been given its place, which is let go; the home is unlocked while it is written. */
+static void write_mapped(const nn_vk_store *s, nn_vk_device *d, size_t offset, void *data, size_t bytes) {
+    pthread_rwlock_rdlock(&d->home->writing);      /* before the home is unlocked: from here on the buffer stays */
+    char *to = (char *)s->buffer.map + offset;
+    nn_vk_unlock(d);
+    memcpy(to, data, bytes);
+    pthread_rwlock_unlock(&d->home->writing);
+    free(data);
+}
+
+nn_code nn_vk_store_add(nn_vk_store **store, nn_vk_device *d, const nn_weights *w, bool f16, uint64_t mark, const char *key,
+                        void *data, size_t bytes, size_t *offset, nn_error *e) {
+    nn_vk_lock(d);
+    if (nn_vk_store_find(store, d, mark, key, offset)) {      /* another thread was faster */
+        nn_vk_unlock(d);
+        free(data);
+        return NN_OK;
+    }
+    nn_vk_store *s = *store ? *store : with_room(d, w, f16, mark, bytes);
+    nn_code code = s ? NN_OK : nn_fail_memory(e, key);
+    if (!code && !*store) s->plans++;
+    *store = s;
+    if (!code) code = grow(s, d, s->used + aligned(bytes), e);
+    const bool mapped = !code && s->buffer.map;
+    if (!code) code = append(s, key, mapped ? NULL : data, bytes, offset, e);
+    if (!code && mapped) {
+        write_mapped(s, d, *offset, data, bytes);
+        return NN_OK;
+    }
+    if (code) free(data);
+    if (!code && s->pending > gather_bytes) code = nn_vk_store_upload(s, d, e);
+    nn_vk_unlock(d);
+    return code;
 }
 
 /* Copies the staging memory's first `bytes` to the store at `to`. */
@@ -285,8 +317,7 @@ static nn_code send(nn_vk_store *s, nn_vk_device *d, size_t to, size_t bytes, nn
 /* Blobs that wait lie one after another in the buffer, so they go in pieces as large as the staging memory. */
 static nn_code upload(nn_vk_store *s, nn_vk_device *d, nn_error *e) {
     nn_vk_buffer *staging = &d->home->upload;
-    nn_code code = grow(s, d, e);
-    if (!code && !staging->bytes) code = nn_vk_buffer_new(staging, d, upload_bytes, true, "staging", e);
+    nn_code code = staging->bytes ? NN_OK : nn_vk_buffer_new(staging, d, upload_bytes, NN_VK_HOST, "staging", e);
     size_t from = 0, filled = 0;         /* the piece: where it goes, how much of it there is */
     for (size_t i = 0; i < s->blobs && !code; i++) {
         nn_vk_blob *b = &s->blob[i];
@@ -320,5 +351,7 @@ nn_code nn_vk_store_upload(nn_vk_store *s, nn_vk_device *d, nn_error *e) {
     nn_vk_lock(d);
     const nn_code code = s->pending ? upload(s, d, e) : NN_OK;
     nn_vk_unlock(d);
+    pthread_rwlock_wrlock(&d->home->writing);      /* nobody is writing any more */
+    pthread_rwlock_unlock(&d->home->writing);
     return code;
 }

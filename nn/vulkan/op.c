@@ -45,7 +45,8 @@ nn_code nn_vk_pack(nn_vk_packer *k, nn_vk_call *c, const char *stem, const char 
                            nn_weights_path(k->weights), stem, (double)bytes * 1e-6, k->device->base.name,
                            (double)k->device->card.range * 1e-6);
         }
-        if (!code) code = nn_vk_store_add(&k->store, k->device, k->weights, k->mark, key, data, bytes, &offset, e);
+        if (!code)
+            code = nn_vk_store_add(&k->store, k->device, k->weights, c->traits->f16, k->mark, key, data, bytes, &offset, e);
     }
     if (first && k->store) {
         const nn_code number = part_of(k, &c->part, code ? NULL : e);

@@ -1,7 +1,8 @@
 /* pipeline.c - compute pipelines: one per shader and set of constants, made when first wanted; and their cache on disk.
  *
- * The cache file is $XDG_CACHE_HOME/rvc or ~/.cache/rvc, named after the driver, with a checksum at its end: a driver is
- * never given a damaged one. What cannot be read or written is as if it were not there. */
+ * The cache file is $XDG_CACHE_HOME/rvc or ~/.cache/rvc, named after the driver; at its end are a checksum, so that a driver is
+ * never given a damaged one, and one of all shaders, so that those of another version of the program do not gather in it. What
+ * cannot be read or written is as if it were not there. */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "specialize.h"
 
 static const nn_vk_shader *find(const char *stem, const char *variant) {
     char name[64];
@@ -48,25 +50,29 @@ nn_vk_pipeline *nn_vk_pipeline_get(nn_vk_device *d, const nn_vk_shader *shader, 
     return h->pipeline[h->pipelines++] = p;
 }
 
+/* The driver is given the shader with its constants put in; or, where that fails, both. */
 static void make_one(nn_vk_device *d, nn_vk_pipeline *p) {
     VkSpecializationMapEntry entry[NN_VK_ALL_CONSTANTS];
     for (uint32_t i = 0; i < NN_VK_ALL_CONSTANTS; i++) entry[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
     VkSpecializationInfo constants = {NN_VK_ALL_CONSTANTS, entry, sizeof p->constant, p->constant};
+    uint32_t *special;
+    size_t words;
+    const bool done = nn_vk_specialize(p->shader->code, p->shader->bytes / 4, p->constant, NN_VK_ALL_CONSTANTS, &special, &words);
     VkShaderModuleCreateInfo module_info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                            .codeSize = p->shader->bytes,
-                                            .pCode = p->shader->code};
+                                            .codeSize = done ? words * 4 : p->shader->bytes,
+                                            .pCode = done ? special : p->shader->code};
     VkShaderModule module = VK_NULL_HANDLE;
     p->result = d->api.CreateShaderModule(d->device, &module_info, NULL, &module);
-    if (p->result) return;
     VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                                                   .module = module,
                                                   .pName = "main",
-                                                  .pSpecializationInfo = &constants},
+                                                  .pSpecializationInfo = done ? NULL : &constants},
                                         .layout = d->layout};
-    p->result = d->api.CreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->handle);
+    if (!p->result) p->result = d->api.CreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->handle);
     d->api.DestroyShaderModule(d->device, module, NULL);
+    free(special);
 }
 
 typedef struct job {
@@ -121,11 +127,28 @@ void nn_vk_pipelines_free(nn_vk_device *d) {
 enum { PATH_MOST = 1024 };
 static const size_t cache_most = (size_t)256 << 20;
 
-/* FNV-1a (Fowler, Noll, Vo). */
-static uint64_t checksum(const unsigned char *p, size_t n) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+/* FNV-1a (Fowler, Noll, Vo), but of eight bytes at a time, and with the upper half of what that makes mixed in. */
+static uint64_t checksum(const void *data, size_t n) {
+    const unsigned char *p = data;
+    uint64_t h = 0xcbf29ce484222325u, word;
+    for (; n > 0; n -= n < sizeof word ? n : sizeof word, p += sizeof word) {
+        word = n;
+        memcpy(&word, p, n < sizeof word ? n : sizeof word);
+        h = (h ^ word) * 0x100000001b3u;
+        h ^= h >> 32;
+    }
     return h;
+}
+
+/* What stands behind the driver's data. */
+typedef struct seal {
+    uint64_t shaders, data;
+} seal;
+
+static seal seal_of(const void *data, size_t bytes) {
+    seal s = {.data = checksum(data, bytes)};
+    for (int i = 0; i < nn_vk_shader_count; i++) s.shaders = 31 * s.shaders + checksum(nn_vk_shaders[i].code, nn_vk_shaders[i].bytes);
+    return s;
 }
 
 static bool cache_path(const nn_vk_device *d, bool make, char path[PATH_MOST]) {
@@ -148,20 +171,22 @@ static bool cache_path(const nn_vk_device *d, bool make, char path[PATH_MOST]) {
     return n < PATH_MOST - 30;
 }
 
-/* The file's contents without the checksum, for free(); NULL where there is no whole file. */
+/* The file's contents without the seal, for free(); NULL where there is no whole file of these shaders. */
 static unsigned char *read_cache(const char *path, size_t *bytes) {
     struct stat s;
     FILE *f = fopen(path, "rb");
     if (!f) return NULL;
     unsigned char *data = NULL;
-    if (!fstat(fileno(f), &s) && s.st_size > 8 && (size_t)s.st_size < cache_most) {
-        uint64_t sum;
+    if (!fstat(fileno(f), &s) && s.st_size > (off_t)sizeof(seal) && (size_t)s.st_size < cache_most) {
         const size_t size = (size_t)s.st_size;
-        *bytes = size - sizeof sum;
+        *bytes = size - sizeof(seal);
         data = malloc(size);
-        const bool whole = data && fread(data, 1, size, f) == size;
-        if (whole) memcpy(&sum, data + *bytes, sizeof sum);
-        if (!whole || sum != checksum(data, *bytes)) {
+        bool whole = data && fread(data, 1, size, f) == size;
+        if (whole) {
+            const seal wanted = seal_of(data, *bytes);
+            whole = !memcmp(data + *bytes, &wanted, sizeof wanted);
+        }
+        if (!whole) {
             free(data);
             data = NULL;
         }
@@ -194,13 +219,13 @@ void nn_vk_cache_save(nn_vk_device *d) {
     if (!d->cache || d->api.GetPipelineCacheData(d->device, d->cache, &bytes, NULL) || bytes <= d->home->cache_bytes ||
         bytes > cache_most || !cache_path(d, true, path))
         return;
-    unsigned char *data = malloc(bytes + sizeof(uint64_t));
+    unsigned char *data = malloc(bytes + sizeof(seal));
     if (data && !d->api.GetPipelineCacheData(d->device, d->cache, &bytes, data)) {
-        const uint64_t sum = checksum(data, bytes);
-        memcpy(data + bytes, &sum, sizeof sum);
+        const seal s = seal_of(data, bytes);
+        memcpy(data + bytes, &s, sizeof s);
         snprintf(part, sizeof part, "%.990s.%ld", path, (long)getpid());
         FILE *f = fopen(part, "wb");
-        bool ok = f && fwrite(data, 1, bytes + sizeof sum, f) == bytes + sizeof sum;
+        bool ok = f && fwrite(data, 1, bytes + sizeof s, f) == bytes + sizeof s;
         if (f && fclose(f)) ok = false;
         if (!ok || rename(part, path)) remove(part);
     }

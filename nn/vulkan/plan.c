@@ -65,7 +65,7 @@ static void *pack_some(void *context) {
 }
 
 static nn_code pack_nodes(nn_plan *p, nn_error *e) {
-    enum { MOST_THREADS = 8 };
+    enum { MOST_THREADS = 16 };
     packing k = {.plan = p, .stop = p->count};
     packing_thread t[MOST_THREADS] = {{0}};
     int threads = 1, first = 0;
@@ -114,7 +114,7 @@ static nn_code grow_slab(nn_vk_device *d, size_t bytes, nn_error *e) {
     if (bytes + SPARE <= d->slab.bytes) return NN_OK;
     nn_vk_buffer_free(&d->slab, d);
     d->generation++;
-    return nn_vk_buffer_new(&d->slab, d, bytes + SPARE, false, "intermediate values", e);
+    return nn_vk_buffer_new(&d->slab, d, bytes + SPARE, NN_VK_CARD, "intermediate values", e);
 }
 
 static nn_code new_staging(nn_plan *p, nn_vk_plan *s, nn_error *e) {
@@ -125,7 +125,7 @@ static nn_code new_staging(nn_plan *p, nn_vk_plan *s, nn_error *e) {
         s->outside[i] = bytes;
         bytes += (nn_elements(n->shape) * sizeof(float) + 63) & ~(size_t)63;
     }
-    return nn_vk_buffer_new(&s->staging, device_of(p), bytes, true, "inputs and outputs", e);
+    return nn_vk_buffer_new(&s->staging, device_of(p), bytes, NN_VK_HOST, "inputs and outputs", e);
 }
 
 static nn_code new_descriptors(nn_vk_device *d, nn_vk_plan *s, nn_error *e) {

@@ -8,6 +8,7 @@
  *   RVC_VULKAN_PLAIN=1           as if the card had no cooperative matrices
  *   RVC_VULKAN_MEMORY=BYTES      as if the card had no more memory than that
  *   RVC_VULKAN_PAGE=BYTES        weights lie in buffers of no more than that, if one layer's fit
+ *   RVC_VULKAN_STAGED=1          as if the host did not see the card's memory
  *   RVC_VULKAN_LOSE=N            as if the device were lost after N runs of plans */
 #ifndef NN_VULKAN_VULKAN_H
 #define NN_VULKAN_VULKAN_H
