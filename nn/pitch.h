@@ -4,7 +4,9 @@
  * pitch is the salience-weighted mean of the classes around the largest, which resolves far below 20 cents; the method is
  * CREPE's (Kim et al. 2018, section 2.3), as RMVPE keeps it.
  *
- * All in double: the reference computes this in NumPy's float64, and 0.01 cent is 6e-6 of a frequency. */
+ * All in double, for 0.01 cent is 6e-6 of a frequency. The reference takes the products in double too but adds the weights
+ * up in float32, which moves its pitch by up to 0.001 cents; to repeat that would bring ours no nearer to a recorded one,
+ * for the rounding is another as soon as a salience differs in its last bit. */
 #ifndef NN_PITCH_H
 #define NN_PITCH_H
 

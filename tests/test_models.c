@@ -8,6 +8,7 @@
 #include "../rmvpe/rmvpe.h"
 #include "../rvc/hubert.h"
 #include "../rvc/models.h"
+#include "../rvc/pipeline.h"
 #include "../rvc/synthesizer.h"
 #include "check_models.h"
 
@@ -112,6 +113,101 @@ static char *altered(const char *path, const char *name, float offset) {
     npz_close(z);
     assert_int_equal(npz_finish(w, &e), 0);
     return out;
+}
+
+/* A conversion by the small networks, as recorded: no noise, and default options but for the cuts. */
+typedef struct conversion {
+    float *x, *silence; /* [n]; [frames * upp], all the noise there is */
+    size_t n, frames, inter, upp;
+    rvc_probe probe;
+} conversion;
+
+static conversion convert_small(void) {
+    conversion c = {.n = 32000};
+    rvc_models *m = check_open(v2, hubert, rmvpe_file, NULL, 1);
+    rvc_converter *converter = check_converter(m);
+    rvc_options o = rvc_default_options();
+    rvc_audio audio;
+    rvc_error e = {0};
+    c.x = malloc(c.n * sizeof *c.x);
+    for (size_t i = 0; i < c.n; i++)
+        c.x[i] = 0.2f * (float)sin(0.07 * (double)i + 20 * sin(0.0003 * (double)i));
+    c.frames = 2 * rvc_hubert_frames(c.n + 2 * RVC_RATE);
+    c.inter = (size_t)m->config.inter;
+    c.upp = (size_t)m->config.upp;
+    c.silence = calloc(c.frames * c.upp, sizeof *c.silence);
+    const float *const noise[] = {c.silence};
+    c.probe = (rvc_probe){
+        .chunks = 1, .latent_noise = noise, .source_noise = noise, .frames = &c.frames, .whole = true};
+    o.compat = RVC_WEBUI;
+    assert_true(c.inter <= c.upp);
+    if (rvc_convert_probed(converter, c.x, c.n, RVC_RATE, &o, &c.probe, &audio, &e)) fail_msg("%s", e.text);
+    assert_int_equal(c.probe.segment_count, c.frames * c.upp);
+    c.probe.latent_noise = c.probe.source_noise = NULL;
+    c.probe.frames = NULL;
+    rvc_audio_free(&audio);
+    rvc_converter_free(converter);
+    rvc_models_close(m);
+    return c;
+}
+
+/* What `rvc verify` says of it where f0 had been `bend` of itself higher, and a hum of `decibels` below the
+ * samples were added to them. */
+static int verify_conversion(const conversion *c, double bend, double decibels) {
+    static const char params[] = "{\"transpose\": 0}";
+    const size_t count = c->probe.segment_count, f0_count = c->probe.f0_count;
+    float *f0 = malloc(f0_count * sizeof *f0), *samples = malloc(count * sizeof *samples);
+    char *path = check_tmp("conversion.npz");
+    nn_error e = {0};
+    npz_writer *w;
+    double power = 0;
+    for (size_t i = 0; i < f0_count; i++) f0[i] = (float)(c->probe.f0[i] * (1 + bend));
+    for (size_t i = 0; i < count; i++) power += (double)c->probe.segment[i] * (double)c->probe.segment[i];
+    const double hum = sqrt(2 * power / (double)count) * pow(10, -decibels / 20);
+    for (size_t i = 0; i < count; i++) samples[i] = c->probe.segment[i] + (float)(hum * sin(0.1 * (double)i));
+    if (npz_create(&w, path, &e)) fail_msg("%s", e.text);
+    const struct {
+        const char *name;
+        int rank;
+        int64_t shape[2];
+        const float *data;
+    } arrays[] = {{"audio16k", 1, {(int64_t)c->n}, c->x},
+                  {"noise_z_0", 2, {(int64_t)c->inter, (int64_t)c->frames}, c->silence},
+                  {"noise_source_0", 1, {(int64_t)count}, c->silence},
+                  {"f0_raw", 1, {(int64_t)f0_count}, f0},
+                  {"segment_0", 1, {(int64_t)count}, samples}};
+    assert_int_equal(npz_write(w, "params", NPZ_U8, 1, (int64_t[]){sizeof params - 1}, params, &e), 0);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(
+            npz_write(w, arrays[i].name, NPZ_F32, arrays[i].rank, arrays[i].shape, arrays[i].data, &e), 0);
+    assert_int_equal(npz_finish(w, &e), 0);
+    const int status = verify(path, v2, hubert, rmvpe_file, NULL);
+    remove(path);
+    free(path);
+    free(f0);
+    free(samples);
+    return status;
+}
+
+/* No more is asked of the samples than of the sine of the recorded pitch, down to a point; and the pitch
+ * itself has to be right. */
+static void verify_allows_for_the_pitch(void **state) {
+    (void)state;
+    conversion c = convert_small();
+    size_t voiced = 0;
+    for (size_t i = 0; i < c.probe.f0_count; i++) voiced += c.probe.f0[i] > 0;
+    assert_true(voiced > c.probe.f0_count / 20);
+    assert_int_equal(verify_conversion(&c, 0, 85), 0);
+    assert_int_equal(verify_conversion(&c, 0, 65), 1);    /* the same pitch: 80 dB */
+    assert_int_equal(verify_conversion(&c, 5e-7, 65), 0); /* another in its last bits: less */
+    assert_int_equal(verify_conversion(&c, 5e-7, 45), 1);
+    assert_int_equal(verify_conversion(&c, 4e-5, 43), 0); /* 0.07 cents: 40 dB, not the sine's 20 */
+    assert_int_equal(verify_conversion(&c, 4e-5, 37), 1);
+    assert_int_equal(verify_conversion(&c, 1e-4, 85), 1); /* 0.17 cents are too many */
+    free(c.probe.f0);
+    free(c.probe.segment);
+    free(c.silence);
+    free(c.x);
 }
 
 static void verify_finds_what_is_wrong(void **state) {
@@ -305,11 +401,11 @@ static void rmvpe_windows(void **state) {
         assert_int_equal(at, lengths[i]);
     }
     size_t frames = RMVPE_WINDOW + 501, n;
-    float *mel = random_floats(frames * 128, 9, 6), *got = malloc(frames * RMVPE_CLASSES * sizeof *got);
-    assert_int_equal(rmvpe_salience(r, mel, frames, got, &e), 0);
+    float *mels = random_floats(frames * 128, 9, 6), *got = malloc(frames * RMVPE_CLASSES * sizeof *got);
+    assert_int_equal(rmvpe_salience(r, mels, frames, got, &e), 0);
     size_t padded = (frames + 3) / 4 * 4;
     float *input = calloc(padded * 128, sizeof *input);
-    memcpy(input, mel, frames * 128 * sizeof *mel);
+    memcpy(input, mels, frames * 128 * sizeof *mels);
     nn_plan *p = plan(rmvpe_graph(w, (int)padded), d);
     nn_plan_write(p, "mel", input);
     float *want = run(p, "salience", &n);
@@ -320,7 +416,7 @@ static void rmvpe_windows(void **state) {
     rmvpe_free(r);
     nn_weights_free(w);
     nn_device_close(d);
-    free(mel);
+    free(mels);
     free(got);
     free(want);
     free(input);
@@ -433,7 +529,8 @@ static void wrong_files_are_named(void **state) {
            (const char *const[]){"bf16", "--device cpu", NULL});
     refuse(fine, (rvc_setup){.precision = "f12"}, RVC_ERROR_ARGUMENT,
            (const char *const[]){"f12", "f32", "bf16", NULL});
-    refuse(fine, (rvc_setup){.precision = "f16"}, RVC_ERROR_DEVICE, (const char *const[]){"f16", "f32", NULL});
+    refuse(fine, (rvc_setup){.precision = "f16"}, RVC_ERROR_DEVICE,
+           (const char *const[]){"f16", "f32", NULL});
     refuse(fine, (rvc_setup){.threads = -1}, RVC_ERROR_ARGUMENT, (const char *const[]){"threads", NULL});
 }
 
@@ -548,6 +645,7 @@ int main(void) {
         cmocka_unit_test(reference_v2_48k_nof0),
         cmocka_unit_test(reference_retrieval),
         cmocka_unit_test(verify_finds_what_is_wrong),
+        cmocka_unit_test(verify_allows_for_the_pitch),
         cmocka_unit_test(instruction_sets_agree),
         cmocka_unit_test(hubert_layers),
         cmocka_unit_test(rmvpe_windows),

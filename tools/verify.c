@@ -123,6 +123,10 @@ static measure compare(const float *got, const float *want, size_t n) {
     return (measure){worst, snr, spread > 0 ? (gw - g * w / count) / spread : error <= 0};
 }
 
+double verify_snr(const float *got, const float *want, size_t n) {
+    return compare(got, want, n).snr;
+}
+
 void verify_compare(verify *v, const char *line, const char *name, const float *got, size_t count,
                     double wanted_db) {
     size_t n;

@@ -25,7 +25,9 @@ typedef struct verify {
 
 /* How close is close enough. */
 #define VERIFY_SNR_DB 100.0    /* every network's output */
-#define VERIFY_SEGMENT_DB 80.0 /* a whole chunk of the pipeline, whose pitch went through our own mel */
+#define VERIFY_SEGMENT_DB 80.0 /* a whole chunk of the pipeline, and where the recorded pitch's rounding is heard more: */
+#define VERIFY_SINE_MARGIN_DB 6.0    /* what the sines of both pitches have, less this, */
+#define VERIFY_SEGMENT_LEAST_DB 40.0 /* but never less than this */
 #define VERIFY_GPU_DB 90.0     /* the former on a GPU in f32 */
 #define VERIFY_REDUCED_DB 35.0 /* either, where products are f16 or bf16 */
 #define VERIFY_REDUCED_VOICING 0.001
@@ -36,6 +38,7 @@ typedef struct verify {
 /* The array `name` as float32, malloc'd; NULL where it is absent or unreadable (then v->e says why). *count:
  * elements. */
 float *verify_array(verify *v, const char *name, size_t *count);
+double verify_snr(const float *got, const float *want, size_t n); /* in dB; 999: equal */
 float verify_scalar(verify *v, const char *name, float otherwise);
 bool verify_has(const verify *v, const char *name);
 int verify_axis(const verify *v, const char *name, int axis); /* 0 where there is none */

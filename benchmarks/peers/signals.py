@@ -26,23 +26,28 @@ def mel_filters():
     return (triangles * 2 / (high - low)).astype(np.float32)
 
 
-def log_mel(audio):
+def log_mel(audio, dtype=torch.float32):
     """audio [n] at 16 kHz -> [128, n/160 + 1]. In float32, as the reference: where a band is all but silent,
-    the logarithm shows the rounding of the transform."""
-    spectrum = torch.stft(torch.from_numpy(np.asarray(audio, np.float32)), WINDOW, HOP, WINDOW,
-                          torch.hann_window(WINDOW), center=True, pad_mode="reflect", return_complex=True)
-    return torch.log((torch.from_numpy(mel_filters()) @ spectrum.abs()).clamp(min=1e-5)).numpy()
+    the logarithm shows the rounding of the transform. Window and filters are float32's in any case."""
+    spectrum = torch.stft(torch.from_numpy(np.asarray(audio, np.float32)).to(dtype), WINDOW, HOP, WINDOW,
+                          torch.hann_window(WINDOW).to(dtype), center=True, pad_mode="reflect", return_complex=True)
+    return torch.log((torch.from_numpy(mel_filters()).to(dtype) @ spectrum.abs()).clamp(min=1e-5)).numpy()
 
 
-def decode_f0(salience):
-    """salience [T, 360] -> f0 [T] in Hz, 0 where unvoiced: the weighted mean of the 9 classes around the
-    largest."""
-    padded = np.pad(salience.astype(np.float64), ((0, 0), (4, 4)))
+def decode_hz(salience, weights=np.float64):
+    """salience [T, 360] -> [T] in Hz, 0 where unvoiced: the weighted mean of the 9 classes around the largest.
+    `weights` is what the saliences are summed in: float32 in RVC-WebUI, where numpy.sum keeps their type, which
+    costs up to 0.001 cents."""
+    padded = np.pad(salience.astype(weights), ((0, 0), (4, 4)))
     cents = np.pad(20 * np.arange(salience.shape[1]) + 1997.3794084376191, 4)
     around = salience.argmax(axis=1)[:, None] + np.arange(9)
     s = np.take_along_axis(padded, around, axis=1)
-    f0 = 10 * 2 ** ((s * cents[around]).sum(axis=1) / s.sum(axis=1) / 1200)
-    return np.where(salience.max(axis=1) > THRESHOLD, f0, 0).astype(np.float32)
+    hz = 10 * 2 ** ((s * cents[around]).sum(axis=1) / s.sum(axis=1) / 1200)
+    return np.where(salience.max(axis=1) > THRESHOLD, hz, 0)
+
+
+def decode_f0(salience):
+    return decode_hz(salience).astype(np.float32)
 
 
 def coarse_pitch(f0):
@@ -69,6 +74,16 @@ def sine_source(f0, upp, rate, noise):
     voiced = (torch.from_numpy(np.asarray(f0, np.float32)) > 0).repeat_interleave(upp)
     noise = torch.from_numpy(noise)
     return torch.where(voiced, sine[0, 0] + 0.003 * noise, (0.1 / 3) * noise)
+
+
+def true_sine(f0, upp, rate, noise):
+    """The same with the phase as it is meant, in double."""
+    f0 = np.asarray(f0, np.float64)
+    before = np.concatenate([[0], np.cumsum(f0 * upp / rate)[:-1]])
+    phase = np.repeat(before, upp) + np.repeat(f0 / rate, upp) * np.tile(np.arange(1, upp + 1), len(f0))
+    voiced = np.repeat(f0 > 0, upp)
+    sine = np.where(voiced, 0.1 * np.sin(2 * np.pi * phase), 0)
+    return torch.from_numpy(sine + np.where(voiced, 0.003, 0.1 / 3) * noise)
 
 
 def read_wav(path):
