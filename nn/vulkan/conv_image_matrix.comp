@@ -179,7 +179,7 @@ uint part_at() { return push.partial + gl_WorkGroupID.z * push.h * W * UP * UP *
             matrix_multiply(m, a_);                                                                                    \
             m = m + b_;                                                                                                \
         } else if (kind_ != STEP_NONE) {                                                                               \
-            for (int i_ = 0; i_ < m.length(); i_++) m[i_] = apply_step(code, argument, m[i_], 0, 0);                   \
+            matrix_each(i_, m) m[i_] = apply_step(code, argument, m[i_], 0, 0);                                        \
         }                                                                                                              \
     }
 

@@ -19,6 +19,7 @@ enum {
     OP_TYPE_INT = 21,
     OP_CONSTANT_TRUE = 41,
     OP_CONSTANT = 43,
+    OP_SPEC_CONSTANT_OP = 52,
     OP_DECORATE = 71,
     OP_TYPE_NV = 5358,
     OP_LOAD_NV = 5359,
@@ -29,7 +30,6 @@ enum {
     OP_LOAD_KHR = 4457,
     OP_STORE_KHR = 4458,
     OP_MULTIPLY_ADD_KHR = 4459,
-    OP_LENGTH_KHR = 4460,
     CAPABILITY_NV = 5357,
     CAPABILITY_KHR = 6022,
     DECORATION_SPEC_ID = 1,
@@ -108,12 +108,18 @@ static void translate(module *m) {
         else if (op == OP_STORE_NV)
             translate_access(m, OP_STORE_KHR, n, a, 2);
         else
-            emit(m,
-                 op == OP_MULTIPLY_ADD_NV ? OP_MULTIPLY_ADD_KHR
-                 : op == OP_LENGTH_NV     ? OP_LENGTH_KHR
-                                          : op,
-                 n, a);
+            emit(m, op == OP_MULTIPLY_ADD_NV ? OP_MULTIPLY_ADD_KHR : op, n, a);
     }
+}
+
+/* The number of a matrix's elements is not translated: compilers make a constant of it that drivers crash on in the second
+ * dialect. */
+static int asks_for_length(const module *m) {
+    for (size_t i = HEADER; i < m->words; i += m->word[i] >> 16) {
+        const uint32_t op = m->word[i] & 0xffff, *a = m->word + i + 1;
+        if (op == OP_LENGTH_NV || (op == OP_SPEC_CONSTANT_OP && m->word[i] >> 16 > 3 && a[2] == OP_LENGTH_NV)) return 1;
+    }
+    return 0;
 }
 
 static int whole(const module *m) {
@@ -146,6 +152,7 @@ int main(int argc, char **argv) {
     if (!m.word || !m.out || fread(m.word, 4, m.words, f) != m.words || !whole(&m))
         return fail("this is no SPIR-V");
     fclose(f);
+    if (asks_for_length(&m)) return fail("a shader asks for a matrix's length(): loop over matrix_each instead");
     m.is_true = calloc(m.word[3] + 1, 1);
     if (!m.is_true) return fail("out of memory");
     memcpy(m.out, m.word, HEADER * sizeof *m.out);
