@@ -1,7 +1,7 @@
 /* input.c - a source becomes one signal at 16 kHz, block by block.
  *
  * Invariant: how the source divides its samples changes nothing, and of the samples at its own rate no more
- * than a block is in memory. */
+ * than a block and what the resampler works on at once (signal.h) is in memory. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +90,8 @@ nn_code rvc_job_read(rvc_job *job, const rvc_source *source, size_t pad, rvc_inp
         return nn_fail(job->e, NN_ERROR_ARGUMENT, "a sample rate of %d Hz: expected 1000 to 768000",
                        source->rate);
     in->buffer = rvc_buffer_again(&job->converter->input);
-    nn_code code = rvc_resampler_new(&r, source->rate, RVC_RATE, job->e);
+    nn_code code =
+        rvc_resampler_new(&r, source->rate, RVC_RATE, nn_device_threads(job->converter->device), job->e);
     float *block = malloc(BLOCK * sizeof *block);
     if (!code && !block) code = nn_fail_memory(job->e, "the signal");
     size_t frames = 1;

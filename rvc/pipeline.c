@@ -302,7 +302,9 @@ static nn_code finish(rvc_job *job, signal *s, const rvc_sink *sink) {
     if (rate != voice_rate && y.count && frames) {
         double start = rvc_seconds();
         code = rvc_buffer_grow(&resampled, frames, job->e);
-        if (!code) code = rvc_resample(&y, voice_rate, rate, &resampled, job->e);
+        if (!code)
+            code = rvc_resample(&y, voice_rate, rate, nn_device_threads(job->converter->device), &resampled,
+                                job->e);
         job->timing.resample += rvc_seconds() - start;
         y = rvc_buffer_part(&resampled, 0, frames);
     }

@@ -19,17 +19,18 @@ void rvc_divide(const float *x, size_t n, float by, float *y);  /* y [n] = x / b
 
 /* ---- resample.c ---- */
 /* One signal on its way from one rate to another: aligned with the input, band-limited (libsamplerate, best sinc); equal
- * rates copy. Rates 1000..768000 Hz. */
+ * rates copy. Rates 1000..768000 Hz. Up to `threads` threads (16 at most) work for long signals; the output is the same bits
+ * with any number, and however the input is divided. */
 typedef struct rvc_resampler rvc_resampler;
-nn_code rvc_resampler_new(rvc_resampler **out, int from, int to, nn_error *e);
+nn_code rvc_resampler_new(rvc_resampler **out, int from, int to, int threads, nn_error *e);
 void rvc_resampler_free(rvc_resampler *r);               /* NULL is fine */
 /* Takes the next of x [*n] and makes the next of y [*m]; *n and *m become how many were taken and made. Input that is not
- * taken must come again. */
+ * taken must come again. Up to 2^20 frames may be taken before any is made. */
 nn_code rvc_resampler_run(rvc_resampler *r, const float *x, size_t *n, float *y, size_t *m, nn_error *e);
 /* The last y [m], after all input: as if silence followed. */
 nn_code rvc_resampler_ring_out(rvc_resampler *r, float *y, size_t m, nn_error *e);
 /* All of x -> all of y, whose count says how much is wanted. */
-nn_code rvc_resample(rvc_buffer *x, int from, int to, rvc_buffer *y, nn_error *e);
+nn_code rvc_resample(rvc_buffer *x, int from, int to, int threads, rvc_buffer *y, nn_error *e);
 size_t rvc_scaled_frames(size_t n, int from, int to);      /* round(n * to / from), half up, exact in integers */
 
 /* ---- chunk.c ---- */

@@ -2,6 +2,7 @@
  * signals. Noise and sine source: test_excitation.c. */
 #include "../rvc/signal.h"
 #include <float.h>
+#include <samplerate.h>
 
 #include "../rvc/pipeline.h"
 #include "check.h"
@@ -27,7 +28,7 @@ static nn_code resample(float *x, size_t n, int from, int to, size_t m, float **
     if (m == 0) m = rvc_scaled_frames(n, from, to);
     *out = calloc(m + 1, sizeof **out);
     assert_non_null(*out);
-    nn_code code = rvc_resample(LEND(x, n), from, to, LEND(*out, m), e);
+    nn_code code = rvc_resample(LEND(x, n), from, to, 1, LEND(*out, m), e);
     if (code) {
         free(*out);
         *out = NULL;
@@ -321,39 +322,144 @@ static void test_resample_counts(void **state) {
     free(y);
 }
 
+static float *random_floats(size_t n, uint64_t seed) {
+    float *x = malloc(n * sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++) x[i] = check_random_float(&seed);
+    return x;
+}
+
+/* x [n] -> y [m], taken and made in pieces of any length up to `longest`. */
+static void resample_in_blocks(const float *x, size_t n, int from, int to, int threads, size_t longest,
+                               float *y, size_t m) {
+    uint64_t random = 21;
+    size_t done = 0, made = 0;
+    rvc_resampler *r;
+    assert_int_equal(rvc_resampler_new(&r, from, to, threads, NULL), NN_OK);
+    while (done < n) {
+        size_t taken = 1 + check_random(&random) % longest, most = 1 + check_random(&random) % longest;
+        if (taken > n - done) taken = n - done;
+        if (most > m - made) most = m - made;
+        assert_int_equal(rvc_resampler_run(r, x + done, &taken, y + made, &most, NULL), NN_OK);
+        done += taken;
+        made += most;
+    }
+    assert_true(made < m);
+    assert_int_equal(rvc_resampler_ring_out(r, y + made, m - made, NULL), NN_OK);
+    rvc_resampler_free(r);
+}
+
 /* Any division of input and output into blocks gives the same bits. */
 static void test_resample_in_blocks(void **state) {
     (void)state;
-    const int rates[][2] = {{44100, 16000}, {22050, 16000}, {8000, 16000},
-                            {16000, 48000}, {48000, 44100}, {16000, 16000}};
-    enum { N = 50000 };
-    float *x = malloc(N * sizeof *x), *whole = NULL;
-    uint64_t random = 21;
-    assert_non_null(x);
-    for (int i = 0; i < N; i++) x[i] = check_random_float(&random);
+    const int rates[][2] = {{44100, 16000}, {22050, 16000}, {8000, 16000}, {16000, 48000},
+                            {48000, 44100}, {16000, 16000}, {1000, 250000}};
+    enum { N = 50000, FEW = 200 };
+    float *x = random_floats(N, 21), *whole = NULL;
     for (size_t k = 0; k < sizeof rates / sizeof rates[0]; k++) {
-        size_t m = rvc_scaled_frames(N, rates[k][0], rates[k][1]) + 50, done = 0, made = 0;
-        rvc_resampler *r;
-        assert_int_equal(resample(x, N, rates[k][0], rates[k][1], m, &whole, NULL), NN_OK);
+        const int from = rates[k][0], to = rates[k][1];
+        const size_t n = from == 1000 ? FEW : N, m = rvc_scaled_frames(n, from, to) + 50;
         float *y = calloc(m, sizeof *y);
         assert_non_null(y);
-        assert_int_equal(rvc_resampler_new(&r, rates[k][0], rates[k][1], NULL), NN_OK);
-        while (done < N) {
-            size_t taken = 1 + check_random(&random) % 7001, most = 1 + check_random(&random) % 5003;
-            if (taken > N - done) taken = N - done;
-            if (most > m - made) most = m - made;
-            assert_int_equal(rvc_resampler_run(r, x + done, &taken, y + made, &most, NULL), NN_OK);
-            done += taken;
-            made += most;
-        }
-        assert_true(made < m);
-        assert_int_equal(rvc_resampler_ring_out(r, y + made, m - made, NULL), NN_OK);
+        assert_int_equal(resample(x, n, from, to, m, &whole, NULL), NN_OK);
+        resample_in_blocks(x, n, from, to, 2, 7001, y, m);
         assert_memory_equal(y, whole, m * sizeof *y);
-        rvc_resampler_free(r);
         free(whole);
         free(y);
     }
     free(x);
+}
+
+/* y [m] as one run of libsamplerate's makes it, silence behind x [n]. */
+static void one_long_run(const float *x, size_t n, double ratio, float *y, size_t m) {
+    static const float zeros[4096];
+    int status = 0;
+    SRC_STATE *state = src_new(SRC_SINC_BEST_QUALITY, 1, &status);
+    assert_non_null(state);
+    while (m > 0) {
+        SRC_DATA data = {.data_in = n ? x : zeros,
+                         .input_frames = n ? (long)n : 4096,
+                         .data_out = y,
+                         .output_frames = (long)m,
+                         .src_ratio = ratio};
+        assert_int_equal(src_process(state, &data), 0);
+        if (n) {
+            x += data.input_frames_used;
+            n -= (size_t)data.input_frames_used;
+        }
+        y += data.output_frames_gen;
+        m -= (size_t)data.output_frames_gen;
+    }
+    src_delete(state);
+}
+
+/* Segments, wherever the signal ends in them, are together what one run makes: no sample beside its place, no
+ * seam. The worst 100 samples count, for a seam would be short; noise moved by 1e-6 samples would be 115 dB.
+ */
+static void test_resample_is_one_run(void **state) {
+    (void)state;
+    const struct {
+        int from, to;
+        size_t segment; /* input in whole periods, 4096 frames of the higher rate or 8 margins at least */
+    } pairs[] = {{44100, 16000, 4410}, {48000, 16000, 4098}, {22050, 16000, 4410}, {16000, 40000, 1640},
+                 {40000, 48000, 3415}, {48000, 44100, 4160}, {96000, 8000, 14400}, {1999, 1000, 15992},
+                 {44099, 16000, 2000}, {1000, 250000, 10}}; /* the last two: one run in any case */
+    enum { WINDOW = 100 };
+    for (size_t k = 0; k < sizeof pairs / sizeof pairs[0]; k++) {
+        const int from = pairs[k].from, to = pairs[k].to;
+        const size_t s = pairs[k].segment, most = 5 * s + 77, lengths[] = {1, s / 3, s, s + 1, 4 * s, most};
+        float *x = random_floats(most, k + 5);
+        double worst = 999;
+        for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+            float *y = NULL;
+            const size_t m = rvc_scaled_frames(lengths[l], from, to);
+            float *want = malloc((m + 1) * sizeof *want);
+            assert_non_null(want);
+            one_long_run(x, lengths[l], (double)to / from, want, m);
+            assert_int_equal(resample(x, lengths[l], from, to, 0, &y, NULL), NN_OK);
+            for (size_t i = 0; i < m; i += WINDOW) {
+                const size_t count = m - i < WINDOW ? m - i : WINDOW;
+                worst = fmin(worst, check_snr_db(y + i, want + i, count));
+            }
+            free(want);
+            free(y);
+        }
+        print_message("%d -> %d in segments: at worst %.1f dB\n", from, to, worst);
+        assert_true(worst > 145);
+        free(x);
+    }
+}
+
+/* More than a group of segments: any number of threads and any division into blocks give the same bits, and
+ * what stands where one group follows another is what one run makes, also where the input ends before the
+ * first group has all that it looks ahead. */
+static void test_resample_groups(void **state) {
+    (void)state;
+    enum { FROM = 48000, TO = 16000, GROUP = 252 * 4098, BEFORE = 6000, SKIPPED = 900 };
+    const struct {
+        size_t n;
+        int threads;
+    } cases[] = {{GROUP + 2000, 5}, {GROUP + 300, 2}};
+    for (size_t k = 0; k < 2; k++) {
+        const size_t n = cases[k].n, m = rvc_scaled_frames(n, FROM, TO), from = GROUP - BEFORE,
+                     around = m - from / 3, skipped = SKIPPED / 3;
+        float *x = random_floats(n, 33), *y = calloc(m, sizeof *y), *alone = calloc(m, sizeof *alone),
+              *want = malloc(around * sizeof *want);
+        assert_non_null(y);
+        assert_non_null(alone);
+        assert_non_null(want);
+        resample_in_blocks(x, n, FROM, TO, cases[k].threads, 300000, y, m);
+        resample_in_blocks(x, n, FROM, TO, 1, 70000, alone, m);
+        assert_memory_equal(y, alone, m * sizeof *y);
+        one_long_run(x + from, n - from, (double)TO / FROM, want, around);
+        double snr = check_snr_db(y + from / 3 + skipped, want + skipped, around - skipped);
+        print_message("where groups meet: %.1f dB\n", snr);
+        assert_true(snr > 145);
+        free(x);
+        free(y);
+        free(alone);
+        free(want);
+    }
 }
 
 static void test_resample_bad_rates(void **state) {
@@ -570,6 +676,8 @@ int main(void) {
         cmocka_unit_test(test_resample_is_aligned),
         cmocka_unit_test(test_resample_counts),
         cmocka_unit_test(test_resample_in_blocks),
+        cmocka_unit_test(test_resample_is_one_run),
+        cmocka_unit_test(test_resample_groups),
         cmocka_unit_test(test_resample_bad_rates),
         cmocka_unit_test(test_reflect_pad),
         cmocka_unit_test(test_chunk_cuts),
