@@ -16,12 +16,11 @@
 // from memory, packed so (conv_image.c). A subgroup makes R x NT matrices of the output; KG of them share the sum over
 // channels among them, and so do `splits` workgroups (conv_sum.comp).
 //
-// A pixel takes CK / 4 + 1 vectors of shared memory: nearest, rests, and one so that eight_floats pixels start in different banks.
+// A pixel takes CK / 4 + 1 vectors of shared memory: nearest, rests, and one so that eight pixels start in different banks.
 //
 // gl_WorkGroupID: x is the tile of channels, y of pixels, z the part of the sum.
 #include "common.glsl"
 #include "matrix.glsl"
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 
 layout(local_size_x_id = 8) in;
 
@@ -79,35 +78,26 @@ uint part_k, part_n, part_m;                            // this subgroup's share
 
 // ---- the input's tile
 
-struct eight_floats { vec4 a, b; };
-
-eight_floats fetch(uint index, uint c0) {
+// From the nearest pixel there is, and zero afterwards beside the image: see conv_matrix.comp.
+eight fetch(uint index, uint c0) {
     const uint p = index / (CK / 8), c = c0 + index % (CK / 8) * 8;
     const int y = top - int(BORDER) + int(p / P), x = left - int(BORDER) + int(p % P);
-    eight_floats v = eight_floats(vec4(0), vec4(0));
-    if (p < PIXELS && y >= 0 && y < int(push.h) && x >= 0 && x < int(W)) {
-        const uint at = (push.x + (uint(y) * W + uint(x)) * C + c) / 4;
-        v = eight_floats(vec4(slab4[at]), vec4(slab4[at + 1]));
-    }
-    return v;
+    const int near_y = clamp(y, 0, int(push.h) - 1), near_x = clamp(x, 0, int(W) - 1);
+    const uint at = (push.x + (uint(near_y) * W + uint(near_x)) * C + c) / 4;
+    const bool there = y == near_y && x == near_x;
+    return eight(there ? slab8[at] : uvec4(0), there ? slab8[at + 1] : uvec4(0));
 }
 
-uvec2 packed(vec4 v) {
-    const f16vec4 h = f16vec4(v);
-    return uvec2(packFloat2x16(h.xy), packFloat2x16(h.zw));
-}
-
-void put(uint index, eight_floats v) {
+void put(uint index, eight v) {
     const uint at = index / (CK / 8) * PITCH + index % (CK / 8);
     if (index >= PIXELS * (CK / 8)) return;
-    const vec4 a = nearest(v.a), b = nearest(v.b);
-    tile[at] = uvec4(packed(a), packed(b));
-    tile[at + REST] = uvec4(packed((v.a - a) * LACKS), packed((v.b - b) * LACKS));
+    tile[at] = nearest(v);
+    tile[at + REST] = lack(v, LACKS);
 }
 
 void load_tile(uint c0) {
     [[dont_unroll]] for (uint from = gl_LocalInvocationID.x; from < PIXELS * (CK / 8); from += BATCH * THREADS) {
-        eight_floats v[BATCH];
+        eight v[BATCH];
         [[unroll]] for (uint i = 0; i < BATCH; i++) v[i] = fetch(from + i * THREADS, c0);
         [[unroll]] for (uint i = 0; i < BATCH; i++) put(from + i * THREADS, v[i]);
     }

@@ -20,21 +20,8 @@
 // a unit can hold, since nothing else hides their loads: hence as little shared memory and as few registers as will do.
 //
 // gl_WorkGroupID: x is the tile of channels, y of rows, z = (phase * groups + group) * splits + split; see conv.glsl.
-#pragma use_vulkan_memory_model
 #include "common.glsl"
-#ifndef NN_F16
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#endif
-#extension GL_NV_cooperative_matrix : require
-// The sides are constants of their own, so that to_khr.c can tell factors and sums apart.
-#define x_matrix fcoopmatNV<16, gl_ScopeSubgroup, 16, SIDE_X>
-#define w_matrix fcoopmatNV<16, gl_ScopeSubgroup, SIDE_W, 16>
-#define sum_matrix fcoopmatNV<32, gl_ScopeSubgroup, 16, 16>
-#define LOAD(m, from, at, pitch) coopMatLoadNV(m, from, at, pitch, false)
-#define STORE(m, to, at, pitch) coopMatStoreNV(m, to, at, pitch, false)
-#define MULTIPLY_ADD(a, b, c) coopMatMulAddNV(a, b, c)
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_memory_scope_semantics : require
+#include "matrix.glsl"
 
 layout(local_size_x_id = 19) in;
 
@@ -81,8 +68,6 @@ layout(constant_id = 30) const int FIRST_X = 0;
 // The first steps that add a tensor: their operands are fetched ahead, eight channels at a time. (Nothing read from the
 // slab moves across what is written to it, so who fetches late waits each time.)
 layout(constant_id = 31) const uint ADDS = 0;
-layout(constant_id = 100) const uint SIDE_X = 16;
-layout(constant_id = 101) const uint SIDE_W = 16;
 
 #define STEP_CHANNELS C_OUT
 #include "steps.glsl"
@@ -98,11 +83,6 @@ const uint W_LOADS = (KS * PER_W + THREADS - 1) / THREADS;
 const uint X_PITCH = PER_X + 1, W_PITCH = PER_W + 1;
 const uint X_SIZE = (RESIDENT ? 1 : BUFFERS) * ROWS * X_PITCH;
 const uint W_SIZE = BUFFERS * KS * W_PITCH;
-#ifdef NN_F16
-const uint PARTS = 1, PER_VECTOR = 8;                   // planes of factors; values in 16 bytes of the slab
-#else
-const uint PARTS = 2, PER_VECTOR = 4;
-#endif
 const uint BATCH = 6 / PARTS;                           // vectors of a signal that an invocation has on their way
 const uint PLANE = X_SIZE + W_SIZE;
 const uint OUT_PITCH = WN / PER_VECTOR + 1;             // a subgroup's outputs on their way out
@@ -156,11 +136,8 @@ uint output_row(uint m) {
 // before the next one starts.
 
 #ifdef NN_F16
-#define eight uvec4                      // values, as they are
-eight nothing() { return uvec4(0); }
 eight fetch_values(uint at) { return slab8[at / 8]; }
 eight fetch_weights(uint at) { return weights8[at / 8]; }
-
 eight only_if(bool there, eight v) { return there ? v : uvec4(0); }
 
 uint activate(uint two) {
@@ -175,12 +152,9 @@ uint activate(uint two) {
 void put_values(uint at, eight v) { tile[at] = uvec4(activate(v.x), activate(v.y), activate(v.z), activate(v.w)); }
 void put_weights(uint at, eight v) { tile[at] = v; }
 #else
-struct eight { uvec4 a, b; };            // float32 values; of weights the float16 nearest to them, and LACKS times the rest
-const float LACKS = 2048;                // keeps the rest from being too small for float16
-eight nothing() { return eight(uvec4(0), uvec4(0)); }
+// Of weights the float16 nearest to them, and LACKS times the rest.
 eight fetch_values(uint at) { return eight(slab8[at / 4], slab8[at / 4 + 1]); }
 eight fetch_weights(uint at) { return eight(weights8[at / 4], weights8[at / 4 + 1]); }
-
 eight only_if(bool there, eight v) { return eight(there ? v.a : uvec4(0), there ? v.b : uvec4(0)); }
 
 vec4 activate(vec4 v) {
@@ -190,16 +164,10 @@ vec4 activate(vec4 v) {
     return v;
 }
 
-uvec2 packed(f16vec4 v) { return uvec2(packFloat2x16(v.xy), packFloat2x16(v.zw)); }
-
-// The factor that float16 can hold: its first 11 bits. (To float16 and back would do, but a compiler may leave that out.)
-vec4 nearest(vec4 v) { return uintBitsToFloat(floatBitsToUint(v) & 0xffffe000u); }
-
 void put_values(uint at, eight v) {
-    const vec4 a = activate(uintBitsToFloat(v.a)), b = activate(uintBitsToFloat(v.b));
-    const vec4 near_a = nearest(a), near_b = nearest(b);
-    tile[at] = uvec4(packed(f16vec4(near_a)), packed(f16vec4(near_b)));
-    tile[at + PLANE] = uvec4(packed(f16vec4((a - near_a) * LACKS)), packed(f16vec4((b - near_b) * LACKS)));
+    const eight x = eight_of(activate(uintBitsToFloat(v.a)), activate(uintBitsToFloat(v.b)));
+    tile[at] = nearest(x);
+    tile[at + PLANE] = lack(x, LACKS);
 }
 
 void put_weights(uint at, eight v) {
@@ -286,9 +254,9 @@ void store_w(uint b) {
 
 // ---- the sum
 
-sum_matrix sum[SUMS_M * SUMS_N];
+matrix_sum sum[SUMS_M * SUMS_N];
 #ifndef NN_F16
-sum_matrix low[SUMS_M * SUMS_N];                        // LACKS times what the products of the nearest lack
+matrix_sum low[SUMS_M * SUMS_N];                        // LACKS times what the products of the nearest lack
 #endif
 
 uint part_m() { return gl_SubgroupID / (BN / WN) * WM; }
@@ -307,22 +275,21 @@ uint tap_row(uint tap) {
         const uint w_at = X_SIZE + (b * KS + (u) * SIDE) * W_PITCH + part_n() / 8;                                     \
         [[unroll]] for (uint p = 0; p < PARTS; p++) {                                                                  \
             [[unroll]] for (uint i = 0; i < SUMS_M; i++)                                                               \
-                LOAD(x[p * SUMS_M + i], tile, p * PLANE + x_at + i * SIDE * X_PITCH, X_PITCH);                         \
+                matrix_load(x[p * SUMS_M + i], tile, p * PLANE + x_at + i * SIDE * X_PITCH, X_PITCH);                         \
             [[unroll]] for (uint j = 0; j < SUMS_N; j++)                                                               \
-                LOAD(w[p * SUMS_N + j], tile, p * PLANE + w_at + j * 2, W_PITCH);                                      \
+                matrix_load(w[p * SUMS_N + j], tile, p * PLANE + w_at + j * 2, W_PITCH);                                      \
         }                                                                                                              \
     }
 
 #define ADD_PRODUCTS(sum, px, pw)                                                                                      \
     [[unroll]] for (uint j = 0; j < SUMS_N; j++)                                                                       \
         [[unroll]] for (uint i = 0; i < SUMS_M; i++)                                                                   \
-            sum[i * SUMS_N + j] =                                                                                      \
-                MULTIPLY_ADD(x[(px) * SUMS_M + i], w[(pw) * SUMS_N + j], sum[i * SUMS_N + j]);
+            matrix_add_product(sum[i * SUMS_N + j], x[(px) * SUMS_M + i], w[(pw) * SUMS_N + j]);
 
 // A step: rows of w in buffer b and what of x belongs to them.
 void multiply(uint tap, uint b) {
-    x_matrix x[PARTS * SUMS_M];
-    w_matrix w[PARTS * SUMS_N];
+    matrix_left x[PARTS * SUMS_M];
+    matrix_right w[PARTS * SUMS_N];
     [[unroll]] for (uint u = 0; u < KS / SIDE; u++) {
         LOAD_FACTORS(u)
         ADD_PRODUCTS(sum, 0, 0)
@@ -384,12 +351,12 @@ void sum_row() {
 void begin() {
 #ifndef NN_F16
     [[unroll]] for (uint i = 0; i < SUMS_M; i++)
-        [[unroll]] for (uint j = 0; j < SUMS_N; j++) low[i * SUMS_N + j] = sum_matrix(0.0);
+        [[unroll]] for (uint j = 0; j < SUMS_N; j++) low[i * SUMS_N + j] = matrix_sum(0.0);
 #endif
     [[unroll]] for (uint j = 0; j < SUMS_N; j++) {
         const uint channel = group * push.group_out + first_channel + part_n() + j * SIDE;
-        sum_matrix bias = sum_matrix(0.0);
-        if (!SPLIT) LOAD(bias, weights8, (push.bias + channel) / 4, 0);
+        matrix_sum bias = matrix_sum(0.0);
+        if (!SPLIT) matrix_load(bias, weights8, (push.bias + channel) / 4, 0);
         [[unroll]] for (uint i = 0; i < SUMS_M; i++) sum[i * SUMS_N + j] = bias;
     }
 }
@@ -405,21 +372,15 @@ void begin() {
     }
 
 #ifdef NN_F16
-#define leaving_matrix fcoopmatNV<16, gl_ScopeSubgroup, 16, 16>
-#else
-#define leaving_matrix sum_matrix
-#endif
-
-#ifdef NN_F16
+#define leaving_matrix matrix_half
 void unpack(eight v, out vec4 a, out vec4 b) {
     a = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
     b = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
 }
 eight leaving(uint at) { return tile[at]; }
-void put(uint at, vec4 a, vec4 b) {
-    slab8[at / 8] = uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
-}
+void put(uint at, vec4 a, vec4 b) { slab8[at / 8] = eight_of(a, b); }
 #else
+#define leaving_matrix matrix_sum
 void unpack(eight v, out vec4 a, out vec4 b) {
     a = uintBitsToFloat(v.a);
     b = uintBitsToFloat(v.b);
@@ -484,7 +445,7 @@ void fetch_operands(uint set, uint round) {
 #define LAY_OUT(r)                                                                                                     \
     if ((r) < ROUNDS && round == (r))                                                                                  \
         [[unroll]] for (uint j = 0; j < SUMS_N; j++)                                                                   \
-            STORE(leaving_matrix(sum[(r) % ROUNDS * SUMS_N + j]), tile, at + j * SIDE / PER_VECTOR, OUT_PITCH);
+            matrix_store(leaving_matrix(sum[(r) % ROUNDS * SUMS_N + j]), tile, at + j * SIDE / PER_VECTOR, OUT_PITCH);
 #define ROUND(set)                                                                                                     \
     if (pair + (set) < ROUNDS) {                                                                                       \
         const uint round = pair + (set);                                                                               \
@@ -527,7 +488,7 @@ void leave_part() {
         [[unroll]] for (uint j = 0; j < SUMS_N; j++) {
             const uint m = first_row + part_m() + i * SIDE, n = first_channel + part_n() + j * SIDE;
             if (is_output(m, n))
-                STORE(sum[i * SUMS_N + j], slab8, (push.partial + (split * push.padded_rows + m) * C_OUT + n) / 4, C_OUT / 4);
+                matrix_store(sum[i * SUMS_N + j], slab8, (push.partial + (split * push.padded_rows + m) * C_OUT + n) / 4, C_OUT / 4);
         }
 }
 
