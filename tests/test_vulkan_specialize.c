@@ -123,7 +123,7 @@ static void validate(const char *name, const uint32_t *code, size_t words) {
 /* All shaders, as if without steps: no specialisation constant is left, and what was long is short. */
 static void test_shaders(void **state) {
     (void)state;
-    uint32_t constant[NN_VK_ALL_CONSTANTS] = {255, 255, 255, 255, 255, 255};
+    uint32_t constant[NN_VK_ALL_CONSTANTS] = {255, 255, 255, 255, 255, 255, [NN_VK_LANES] = 32};
     size_t longest = 0, longest_special = 0;
     int refused = 0;                 /* a loop that is left at once is not dealt with */
     for (int i = 0; i < nn_vk_shader_count; i++) {

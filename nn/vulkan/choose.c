@@ -115,7 +115,7 @@ static void read_features(const nn_vk_api *api, nn_vk_card *c, const VkExtension
     if (limits->maxComputeWorkGroupSize[0] < t->invocations) t->invocations = limits->maxComputeWorkGroupSize[0];
     t->units = units_of(api, c, list, count);
     t->f16 = v11.storageBuffer16BitAccess && v12.shaderFloat16 && t->shared_bytes >= LEAST_SHARED_F16;
-    const bool can = t->f16 && v12.vulkanMemoryModel && t->subgroup == 32;
+    const bool can = t->f16 && v12.vulkanMemoryModel && t->subgroup >= 8 && t->subgroup <= 64;
     const bool by_nv = can && has_nv && nv.cooperativeMatrix && has_matrices_nv(api, c->handle);
     t->matrix_khr = can && has_khr && khr.cooperativeMatrix && has_matrices_khr(api, c->handle);
     t->matrix = t->matrix_khr || by_nv;

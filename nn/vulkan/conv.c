@@ -22,7 +22,7 @@ enum { LEAST_STEPS = 8, MOST_SPLITS = 8, FEW_ROWS = 16 }; /* of a part of a spli
 
 typedef struct tile {
     int m, n, k;                 /* rows, channels, input channels of a step */
-    int threads, part_m, part_n; /* an invocation's (plain) or a subgroup's (matrix) share */
+    int threads, part_m, part_n; /* where a subgroup is 32; an invocation's (plain) or a subgroup's (matrix) share */
     float first, first_16;       /* microseconds until a tile is done, and for each 16 factors of its sums (one H200) */
     float next, next_16;         /* ... and for one that a unit does besides */
     int rows, buffers;           /* matrix: rows of weights in a step, several taps' or of one long row */
@@ -138,6 +138,8 @@ static bool place_matrix(choice *c, const nn_node *n, const nn_vk_conv_layout *l
     const tile *t = c->tile;
     const size_t parts = traits->f16 ? 1 : 2, value = traits->f16 ? 8 : 4,
                  subgroups = (size_t)t->threads / 32;
+    const int lanes = (int)traits->subgroup;
+    if (2 * t->part_n < lanes || t->threads / 32 * lanes > (int)traits->invocations) return false;
     c->resident = is_signal(n);
     const int all = rounded(c->resident ? l->channels : l->channels * l->taps, 16),
               most = c->resident ? t->k : t->rows;
@@ -152,7 +154,7 @@ static bool place_matrix(choice *c, const nn_node *n, const nn_vk_conv_layout *l
         const size_t w = (size_t)c->buffers * (size_t)(c->taps * c->k) * (size_t)(t->n / 8 + 1);
         const size_t out = subgroups * 16 * ((size_t)t->part_n / value + 1);
         const size_t vectors = parts * (x + w) > out ? parts * (x + w) : out;
-        if (vectors * 16 <= traits->shared_bytes) return t->threads <= (int)traits->invocations;
+        if (vectors * 16 <= traits->shared_bytes) return true;
     }
     return false;
 }
@@ -428,7 +430,7 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                          image,
                                          split,
                                          eights,
-                                         (uint32_t)t->threads,
+                                         (uint32_t)t->threads / 32 * c->traits->subgroup,
                                          (uint32_t)t->part_m,
                                          (uint32_t)t->part_n,
                                          push.group_in,

@@ -78,7 +78,7 @@ static bool place(choice *c, const tile *t, const nn_node *n, const nn_vk_traits
     const form f = form_of(n);
     const bool narrow = f.in.w < SIDE;
     const int gap = f.side > 1 ? 1 : 0;
-    c->threads = 32 * t->m * t->n * t->k;
+    c->threads = (int)traits->subgroup * t->m * t->n * t->k;
     c->tx = narrow ? f.in.w : SIDE * t->columns;
     c->ty = narrow ? t->m * t->r * SIDE / (f.in.w + gap) : t->m / t->columns * t->r;
     if (f.in.c % t->channels || f.channels % (SIDE * t->nt * t->n) || t->splits > f.in.c / t->channels)

@@ -57,7 +57,7 @@ layout(set = 0, binding = 1) readonly buffer Weights8 { uvec4 weights8[]; };
 
 const uint SIDE = 16, MATRIX = SIDE * SIDE / 8;         // vectors of a matrix of weights
 const bool NARROW = TX % SIDE != 0;
-const uint SM = THREADS / 32 / SN / KG;                 // subgroups along the pixels
+const uint SM = THREADS / LANES / SN / KG;                 // subgroups along the pixels
 const uint COLUMNS = NARROW ? 1 : TX / SIDE;            // matrices side by side
 const uint BORDER = K == 3 ? 1 : 0;
 const uint P = NARROW ? TX + (K > 1 ? 1 : 0) : TX + K - 1;       // pixels of a row in shared memory

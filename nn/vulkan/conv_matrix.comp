@@ -86,7 +86,7 @@ const uint W_SIZE = BUFFERS * KS * W_PITCH;
 const uint BATCH = 6 / PARTS;                           // vectors of a signal that an invocation has on their way
 const uint PLANE = X_SIZE + W_SIZE;
 const uint OUT_PITCH = WN / PER_VECTOR + 1;             // a subgroup's outputs on their way out
-const uint OUT_SIZE = THREADS / 32 * SIDE * OUT_PITCH;
+const uint OUT_SIZE = THREADS / LANES * SIDE * OUT_PITCH;
 const uint TILE = PARTS * PLANE > OUT_SIZE ? PARTS * PLANE : OUT_SIZE;
 const uint SUMS_M = WM / SIDE, SUMS_N = WN / SIDE;
 
@@ -418,13 +418,13 @@ void finish(vec4 a, vec4 b, uint m, uint n) {
 // ---- out: in rounds, 16 rows of a subgroup's matrices through shared memory, eight channels an invocation
 
 const uint ROUNDS = WM / SIDE;
-const uint OUT_EIGHTS = SIDE * WN / 8 / 32;             // of an invocation in a round
+const uint OUT_EIGHTS = SIDE * WN / 8 / LANES;             // of an invocation in a round
 eight operand[2 * 3 * OUT_EIGHTS];                      // two rounds', of up to three steps
 
 uint out_row(uint round, uint i) {
-    return first_row + part_m() + round * SIDE + (gl_SubgroupInvocationID + i * 32) / (WN / 8);
+    return first_row + part_m() + round * SIDE + (gl_SubgroupInvocationID + i * LANES) / (WN / 8);
 }
-uint out_channel(uint i) { return first_channel + part_n() + (gl_SubgroupInvocationID + i * 32) % (WN / 8) * 8; }
+uint out_channel(uint i) { return first_channel + part_n() + (gl_SubgroupInvocationID + i * LANES) % (WN / 8) * 8; }
 bool is_output(uint m, uint n) { return m < push.rows && n < push.group_out; }
 
 void fetch_operand(uint set, uint k, uint code, uint round) {
@@ -460,7 +460,7 @@ void fetch_operands(uint set, uint round) {
 
 void put_round(uint set, uint at, uint round) {
     [[unroll]] for (uint i = 0; i < OUT_EIGHTS; i++) {
-        const uint m = out_row(round, i), n = out_channel(i), q = gl_SubgroupInvocationID + i * 32;
+        const uint m = out_row(round, i), n = out_channel(i), q = gl_SubgroupInvocationID + i * LANES;
         vec4 a, b, c, d;
         unpack(leaving(at + q / (WN / 8) * OUT_PITCH + q % (WN / 8) * (8 / PER_VECTOR)), a, b);
         [[unroll]] for (uint k = 0; k < ADDS; k++) {

@@ -1,4 +1,4 @@
-// matrix.glsl - cooperative matrices of 16 x 16 at subgroup scope, of 32 invocations: float16 factors, float32 sums; in
+// matrix.glsl - cooperative matrices of 16 x 16 at subgroup scope: float16 factors, float32 sums; in
 // NVIDIA's dialect, which every compiler knows; spirv/to_khr.c makes that of all makers from it.
 //
 // Memory is uvec4 arrays (8 float16 or 4 float32), so places and strides count 16 bytes. Eight values of the slab are an
@@ -11,6 +11,7 @@
 
 #extension GL_NV_cooperative_matrix : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+layout(constant_id = 6) const uint LANES = 32;           // invocations of a subgroup
 // The sides are constants of their own, so that spirv/to_khr.c can tell factors and sums apart.
 layout(constant_id = 100) const uint SIDE_LEFT = 16;
 layout(constant_id = 101) const uint SIDE_RIGHT = 16;
@@ -24,8 +25,8 @@ layout(constant_id = 101) const uint SIDE_RIGHT = 16;
 #define matrix_add_product(sum, a, b) sum = coopMatMulAddNV(a, b, sum)
 
 #define matrix_zero(m) m = matrix_sum(0.0)
-// The elements of a sum that an invocation has: each of the 32 has as many.
-#define matrix_each(i, m) [[unroll]] for (int i = 0; i < 8; i++)
+// The elements of a sum that an invocation has: each has as many.
+#define matrix_each(i, m) [[unroll]] for (uint i = 0; i < 256 / LANES; i++)
 #define matrix_multiply(m, by) matrix_each(element_, m) m[element_] *= by[element_]
 #define subgroup_id gl_SubgroupID
 #define lane_id gl_SubgroupInvocationID

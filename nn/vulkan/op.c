@@ -204,6 +204,7 @@ void nn_vk_run(nn_vk_recorder *r, const nn_vk_dispatch *d) {
     }
     uint32_t constant[NN_VK_ALL_CONSTANTS] = {0};
     step_codes(d->steps, constant);
+    constant[NN_VK_LANES] = r->traits->subgroup;
     memcpy(constant + NN_VK_FIRST_CONSTANT, d->constant, (size_t)d->constants * sizeof *constant);
     nn_vk_pipeline *pipeline = nn_vk_pipeline_get(device, shader, constant);
     if (!pipeline) {

@@ -10,7 +10,7 @@
  * Every .comp is compiled twice, as NAME with float32 and with -DNN_F16 with float16 elements in the slab; a dispatch
  * names the shader and the recorder takes the device's variant. What a shader sees stands in common.glsl: binding 0 is
  * the slab, 1 the weights, 2 the staging memory; push constants of at most 128 bytes; specialisation constants 0 to 5 are the
- * node's steps (steps.glsl), 8 and up the shader's own.
+ * node's steps (steps.glsl), 6 the invocations of a subgroup, 8 and up the shader's own.
  *
  * Invariant: what a node computes depends on its shape and the device only, so runs repeat to the bit. */
 #ifndef NN_VULKAN_OP_H
@@ -20,12 +20,12 @@
 #include "half.h"
 
 /* What every device here has at least: 256 invocations in a workgroup, 16 KiB of shared memory (32 with f16). */
-enum { NN_VK_PUSH_BYTES = 128, NN_VK_CONSTANTS = 24, NN_VK_FIRST_CONSTANT = 8, NN_VK_MAX_GROUPS = 65535 };
+enum { NN_VK_PUSH_BYTES = 128, NN_VK_CONSTANTS = 24, NN_VK_LANES = 6, NN_VK_FIRST_CONSTANT = 8, NN_VK_MAX_GROUPS = 65535 };
 
 /* What the device can do, as far as an op may care. */
 typedef struct nn_vk_traits {
     bool f16;                        /* values in the slab are float16, and so are matrices among the weights */
-    bool matrix;                     /* cooperative matrices 16x16x16 of float16, sums in float32, subgroups of 32 */
+    bool matrix;                     /* cooperative matrices 16x16x16 of float16, sums in float32 */
     bool matrix_khr;                 /* through VK_KHR_cooperative_matrix, not VK_NV_cooperative_matrix */
     bool subgroup_arithmetic;        /* subgroupAdd and its like in compute shaders */
     uint32_t subgroup;               /* invocations in a subgroup */
