@@ -73,10 +73,10 @@ nn_code nn_archive_add(nn_archive *a, const npz_array *t, nn_error *e) {
     return NN_OK;
 }
 
-bool nn_archive_read_at(FILE *f, uint64_t offset, void *dst, uint64_t n) {
+bool nn_archive_read_at(int fd, uint64_t offset, void *dst, uint64_t n) {
     char *to = dst;
     while (n > 0) {
-        ssize_t got = offset <= INT64_MAX ? pread(fileno(f), to, n, (off_t)offset) : -1;
+        ssize_t got = offset <= INT64_MAX ? pread(fd, to, n, (off_t)offset) : -1;
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
         to += got;

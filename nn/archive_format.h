@@ -27,8 +27,8 @@ char *nn_archive_text(const char *path);
 /* config.json in the folder of the archive, likewise. */
 char *nn_archive_folder_config(const nn_archive *a);
 
-/* Exactly n bytes at `offset` of f, or false. For several threads at once. */
-bool nn_archive_read_at(FILE *f, uint64_t offset, void *dst, uint64_t n);
+/* Exactly n bytes at `offset` of the file open as fd, or false. For several threads at once. */
+bool nn_archive_read_at(int fd, uint64_t offset, void *dst, uint64_t n);
 
 /* The formats. Each is called when the first bytes are its own. `f` is the archive's file of `size` bytes; it stays open
  * as long as the archive, and the reader is closed before it. */

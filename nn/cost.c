@@ -3,12 +3,8 @@
 
 #include "plan.h"
 
-static bool is_f16(const nn_plan *p, const nn_node *n) {
-    return p->device->value_bytes == 2 && !n->wide;
-}
-
 static double tensor_bytes(const nn_plan *p, const nn_node *n) {
-    return (double)nn_elements(n->shape) * (is_f16(p, n) && !n->is_index ? 2 : 4);
+    return (double)(nn_elements(n->shape) * nn_plan_value_bytes(p, n));
 }
 
 static double index_vectors(const nn_vectors *v) {
@@ -70,7 +66,7 @@ static const char *layer_of(const nn_node *n) {
 }
 
 static int next_node(const nn_plan *p, int at) {
-    while (at < p->count && p->node[at]->op == NN_OP_input) at++;
+    while (at < p->count && !nn_node_runs(p->node[at])) at++;
     return at;
 }
 
@@ -84,7 +80,7 @@ nn_cost nn_plan_cost(const nn_plan *p, int i) {
     int at = next_node(p, 0);
     while (i-- > 0) at = next_node(p, at + 1);
     const nn_node *n = p->node[at];
-    const bool f16 = is_f16(p, n);
+    const bool f16 = nn_plan_value_bytes(p, n) == 2;
     return (nn_cost){.kind = kind_of(n),
                      .layer = layer_of(n),
                      .f16 = f16,

@@ -18,7 +18,7 @@ typedef struct nn_cost {
     double seconds;       /* in the last run under profile; 0: there was none */
 } nn_cost;
 
-int nn_plan_nodes(const nn_plan *p);                /* that run: inputs are none */
+int nn_plan_nodes(const nn_plan *p);                /* that run: inputs and views are none */
 nn_cost nn_plan_cost(const nn_plan *p, int i);      /* of node 0 .. nodes-1, in order */
 
 #endif

@@ -87,13 +87,13 @@ static size_t place(block *blocks, int n, int join, block **order, block **busy)
     return total;
 }
 
-static size_t value_bytes(const nn_plan *p, const nn_node *n) {
+size_t nn_plan_value_bytes(const nn_plan *p, const nn_node *n) {
     return n->wide || n->is_index || !p->device->value_bytes ? sizeof(float) : p->device->value_bytes;
 }
 
 /* Bytes from the beginning of what a slice is cut from to its own. */
 static size_t slice_offset(const nn_plan *p, const nn_node *n) {
-    return ((size_t)n->u.slice.row * (size_t)n->in[0]->shape.c + (size_t)n->u.slice.from) * value_bytes(p, n);
+    return ((size_t)n->u.slice.row * (size_t)n->in[0]->shape.c + (size_t)n->u.slice.from) * nn_plan_value_bytes(p, n);
 }
 
 void nn_plan_find_views(nn_plan *p) {
@@ -141,7 +141,7 @@ nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
             if (b->to < last[m->index]) b->to = last[m->index];
         } else {
             size_t bytes =
-                (nn_elements(m->shape) * value_bytes(p, m) + TAIL + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+                (nn_elements(m->shape) * nn_plan_value_bytes(p, m) + TAIL + ALIGN - 1) & ~(size_t)(ALIGN - 1);
             slot[m->index] = used;
             blocks[used++] = (block){bytes, 0, m->op == NN_OP_input ? -1 : i, last[m->index], m->branch};
         }

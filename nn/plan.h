@@ -51,6 +51,9 @@ void nn_plan_find_views(nn_plan *p);
 /* layout.c: sets offset and workspace_offset of the plan's nodes and plan->slab_bytes. */
 nn_code nn_plan_layout(nn_plan *p, nn_error *e);
 
+/* Bytes of one of the node's values in the slab. */
+size_t nn_plan_value_bytes(const nn_plan *p, const nn_node *n);
+
 /* The position of the first node of branch 0 that reads from branch 1; plan->count: there is none. */
 int nn_plan_join(const nn_plan *p);
 

@@ -25,7 +25,7 @@ typedef struct safetensors {
 static nn_code reader_read(void *self, size_t i, void *dst, nn_error *e) {
     safetensors *s = self;
     const npz_array *a = nn_archive_at(s->archive, i);
-    if (nn_archive_read_at(s->file, s->place[i], dst, a->bytes)) return NN_OK;
+    if (nn_archive_read_at(fileno(s->file), s->place[i], dst, a->bytes)) return NN_OK;
     return nn_fail(e, NN_ERROR_FORMAT, "%s: tensor \"%s\" cannot be read; get the file again",
                    nn_archive_path(s->archive), a->name);
 }
@@ -154,7 +154,7 @@ nn_code safetensors_open(nn_archive *a, FILE *file, uint64_t size, nn_error *e) 
     *s = (safetensors){.file = file, .archive = a};
     nn_archive_set_reader(a, &reader, s);
     uint64_t length = 0;
-    if (!nn_archive_read_at(file, 0, &length, sizeof length) || length > size - sizeof length)
+    if (!nn_archive_read_at(fileno(file), 0, &length, sizeof length) || length > size - sizeof length)
         return nn_fail(e, NN_ERROR_FORMAT, "%s: its safetensors header is cut short; get the file again",
                        path);
     if (length > MAX_HEADER)
@@ -162,7 +162,7 @@ nn_code safetensors_open(nn_archive *a, FILE *file, uint64_t size, nn_error *e) 
                        "%s: its safetensors header is longer than 2 MB, which no model needs", path);
     char *text = malloc((size_t)length + 1);
     if (!text) return nn_fail_memory(e, path);
-    nn_code code = nn_archive_read_at(file, sizeof length, text, length)
+    nn_code code = nn_archive_read_at(fileno(file), sizeof length, text, length)
                        ? NN_OK
                        : nn_fail(e, NN_ERROR_FILE, "%s cannot be read", path);
     text[length] = '\0';

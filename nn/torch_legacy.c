@@ -23,7 +23,7 @@ typedef struct torch_legacy {
 static nn_code read_range(void *self, const torch_storage *s, uint64_t first, uint64_t n, void *dst,
                           nn_error *e) {
     torch_legacy *l = self;
-    if (nn_archive_read_at(l->file, s->place + first, dst, n)) return NN_OK;
+    if (nn_archive_read_at(fileno(l->file), s->place + first, dst, n)) return NN_OK;
     return torch_fail_storage(&l->tensors, s, "cannot be read", e);
 }
 
@@ -47,7 +47,7 @@ static nn_code next_pickle(const torch_legacy *l, uint64_t *at, size_t limit, pi
     void *bytes = malloc(n + 1);
     *p = NULL;
     if (!bytes) return nn_fail_memory(e, l->path);
-    nn_code code = nn_archive_read_at(l->file, *at, bytes, n)
+    nn_code code = nn_archive_read_at(fileno(l->file), *at, bytes, n)
                        ? pickle_read(p, bytes, n, &used, l->path, e)
                        : nn_fail(e, NN_ERROR_FILE, "%s cannot be read", l->path);
     free(bytes);
@@ -86,7 +86,7 @@ static nn_code find_storages(torch_legacy *l, const pickle_value *keys, uint64_t
         if (!s || s->found)
             return nn_fail(e, NN_ERROR_FORMAT,
                            "%s: its list of storages does not fit its tensors; get the file again", l->path);
-        if (!nn_archive_read_at(l->file, at, &count, sizeof count))
+        if (!nn_archive_read_at(fileno(l->file), at, &count, sizeof count))
             return torch_fail_storage(&l->tensors, s, "is missing: the file is cut short", e);
         if (count != s->count)
             return torch_fail_storage(&l->tensors, s, "has another length than it should", e);

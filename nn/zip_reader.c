@@ -6,7 +6,6 @@
  * Invariant: after zip_reader_open only libzip's handle changes, under the lock. */
 #include "zip_reader.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "archive_format.h"
 #include "zip_member.h"
 
 enum {
@@ -51,25 +51,12 @@ static uint32_t u32(const unsigned char *p) {
     return u16(p) | u16(p + 2) << 16;
 }
 
-static bool read_at(int fd, uint64_t at, void *dst, uint64_t n) {
-    char *to = dst;
-    while (n > 0) {
-        const ssize_t got = at <= INT64_MAX ? pread(fd, to, n, (off_t)at) : -1;
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return false;
-        to += got;
-        at += (uint64_t)got;
-        n -= (uint64_t)got;
-    }
-    return true;
-}
-
 /* Where the directory is and how long; false where the file's end does not say so in the plain way. */
 static bool find_directory(int fd, uint64_t size, uint64_t *at, uint64_t *bytes) {
     const uint64_t tail = size < END + MOST_COMMENT ? size : END + MOST_COMMENT;
     unsigned char *p = malloc(tail + 1);
     bool found = false;
-    if (p && tail >= END && read_at(fd, size - tail, p, tail))
+    if (p && tail >= END && nn_archive_read_at(fd, size - tail, p, tail))
         for (uint64_t i = tail - END + 1; i-- > 0 && !found;)
             if (u32(p + i) == 0x06054b50 && i + END + u16(p + i + 20) == tail) {
                 *bytes = u32(p + i + 12);
@@ -104,7 +91,7 @@ static void list_members(zip_reader *r) {
         return;
     unsigned char *p = malloc(bytes + 1);
     r->member = calloc((size_t)count, sizeof *r->member);
-    if (p && r->member && read_at(r->fd, at, p, bytes))
+    if (p && r->member && nn_archive_read_at(r->fd, at, p, bytes))
         for (uint64_t k = 0; i < (uint64_t)count && k + CENTRAL <= bytes && u32(p + k) == 0x02014b50; i++) {
             r->member[i] = describe(r->zip, i, p + k);
             k += CENTRAL + u16(p + k + 28) + u16(p + k + 30) + u16(p + k + 32);
@@ -152,7 +139,7 @@ zip_t *zip_reader_zip(const zip_reader *r) {
 static bool read_pieces(int fd, uint64_t at, unsigned char *dst, uint64_t n, uLong *crc) {
     for (uint64_t done = 0, k; done < n; done += k) {
         k = n - done < PIECE ? n - done : PIECE;
-        if (!read_at(fd, at + done, dst + done, k)) return false;
+        if (!nn_archive_read_at(fd, at + done, dst + done, k)) return false;
         *crc = crc32_z(*crc, dst + done, (size_t)k);
     }
     return true;
@@ -162,10 +149,10 @@ static bool read_pieces(int fd, uint64_t at, unsigned char *dst, uint64_t n, uLo
 static const char *read_stored(const zip_reader *r, const stored *s, uint64_t first, uint64_t n, void *dst) {
     unsigned char header[LOCAL];
     uLong crc = 0;
-    if (!read_at(r->fd, s->header, header, LOCAL) || u32(header) != 0x04034b50) return "no local header";
+    if (!nn_archive_read_at(r->fd, s->header, header, LOCAL) || u32(header) != 0x04034b50) return "no local header";
     const uint64_t data = s->header + LOCAL + u16(header + 26) + u16(header + 28);
     if (first + n < s->bytes || first > MOST_SKIPPED)
-        return read_at(r->fd, data + first, dst, n) ? NULL : "it ends early";
+        return nn_archive_read_at(r->fd, data + first, dst, n) ? NULL : "it ends early";
     bool whole = true;
     for (uint64_t done = 0, k; done < first && whole; done += k) {
         unsigned char skipped[4096];
