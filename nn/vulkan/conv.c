@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../cpu/conv_fold.h"
 #include "conv_few.h"
 #include "conv_image.h"
 #include "conv_weights.h"
@@ -277,15 +276,8 @@ static nn_code conv_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
                        "%s: this device's %u bytes of shared memory are too few for a convolution", n->name,
                        c->traits->shared_bytes);
     const bool paired = h.path == &pairs;
-    char form[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
-    nn_conv_form(n, form);
-    snprintf(kind, sizeof kind, "%s|%s",
-             paired           ? "pairs"
-             : c->traits->f16 ? "conv16"
-                              : "conv",
-             form);
-    nn_code code = nn_vk_pack(k, c, n->name, kind, paired ? nn_vk_conv_make_pairs : nn_vk_conv_make, e);
-    if (!code) code = nn_vk_pack_steps(k, c, e);
+    const nn_code code = nn_vk_conv_pack(k, c, paired ? "pairs" : "conv",
+                                         paired ? nn_vk_conv_make_pairs : nn_vk_conv_make, e);
     if (code) return code;
     c->plan[PLAN_PATH] = h.path != &plain;
     c->plan[PLAN_TILE] = h.tile - h.path->tile;

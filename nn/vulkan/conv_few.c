@@ -1,9 +1,6 @@
 /* conv_few.c - convolutions of a few factors: the first of a network, which make many channels out of one. */
 #include "conv_few.h"
 
-#include <stdio.h>
-
-#include "../cpu/conv_fold.h"
 #include "conv_weights.h"
 
 enum { MOST_CHANNELS = 8, MOST_FACTORS = 64, THREADS = 256, ENOUGH = 1024 };
@@ -32,11 +29,7 @@ bool nn_vk_conv_few_takes(const nn_node *n, const nn_vk_traits *traits) {
 }
 
 nn_code nn_vk_conv_few_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
-    char folds[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
-    nn_conv_form(c->node, folds);
-    snprintf(kind, sizeof kind, "%s|%s", c->traits->f16 ? "conv16" : "conv", folds);
-    const nn_code code = nn_vk_pack(k, c, c->node->name, kind, nn_vk_conv_make, e);
-    return code ? code : nn_vk_pack_steps(k, c, e);
+    return nn_vk_conv_pack(k, c, "conv", nn_vk_conv_make, e);
 }
 
 void nn_vk_conv_few_record(nn_vk_recorder *r, const nn_vk_call *c) {

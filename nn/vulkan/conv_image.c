@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "../cpu/conv_fold.h"
+#include "conv_weights.h"
 
 enum { SIDE = 16, MATRIX = SIDE * SIDE, MOST_PARTS = 4, VECTOR = 16 };
 
@@ -199,11 +200,7 @@ nn_code nn_vk_conv_image_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
     nn_node *n = c->node;
     choice h;
     const tile *t = choose(&h, n, c->traits);
-    char folds[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
-    nn_conv_form(n, folds);
-    snprintf(kind, sizeof kind, "image|%s", folds);
-    nn_code code = nn_vk_pack(k, c, n->name, kind, make_weights, e);
-    if (!code) code = nn_vk_pack_steps(k, c, e);
+    const nn_code code = nn_vk_conv_pack(k, c, "image", make_weights, e);
     c->plan[PLAN_TILE] = t - tiles;
     n->workspace = t->splits > 1 ? (size_t)t->splits * nn_elements(n->shape) * sizeof(float) : 0;
     return code;

@@ -1,6 +1,7 @@
 /* conv_weights.c - folds and lays out a convolution's weights for the shaders. */
 #include "conv_weights.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,4 +192,12 @@ nn_code nn_vk_conv_make(void **out, size_t *bytes, const nn_vk_call *c, const ch
 nn_code nn_vk_conv_make_pairs(void **out, size_t *bytes, const nn_vk_call *c, const char *stem, nn_weights *w,
                               nn_error *e) {
     return make(out, bytes, c, stem, NN_VK_CONV_PAIRS, w, e);
+}
+
+nn_code nn_vk_conv_pack(nn_vk_packer *k, nn_vk_call *c, const char *layout, nn_vk_make *maker, nn_error *e) {
+    char folds[NN_CONV_FORM], kind[NN_CONV_FORM + 16];
+    nn_conv_form(c->node, folds);
+    snprintf(kind, sizeof kind, "%s%d|%s", layout, c->traits->f16 ? 16 : 32, folds);
+    const nn_code code = nn_vk_pack(k, c, c->node->name, kind, maker, e);
+    return code ? code : nn_vk_pack_steps(k, c, e);
 }

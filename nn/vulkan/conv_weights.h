@@ -27,6 +27,10 @@ typedef enum nn_vk_conv_form { NN_VK_CONV_F32, NN_VK_CONV_F16, NN_VK_CONV_PAIRS 
 nn_code nn_vk_conv_make(void **out, size_t *bytes, const nn_vk_call *c, const char *stem, nn_weights *w, nn_error *e);
 nn_code nn_vk_conv_make_pairs(void **out, size_t *bytes, const nn_vk_call *c, const char *stem, nn_weights *w, nn_error *e);
 
+/* Puts the node's weights, laid out by `maker`, and what its steps need on the device. `layout` names its layout; precisions
+ * and what is folded in have blobs of their own. */
+nn_code nn_vk_conv_pack(nn_vk_packer *k, nn_vk_call *c, const char *layout, nn_vk_make *maker, nn_error *e);
+
 /* Reach of a 1-D convolution's taps: rows from the first tap's to the last's. */
 int nn_vk_conv_span(const nn_node *n);
 
