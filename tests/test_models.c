@@ -54,15 +54,25 @@ static int verify(const char *reference, const char *voice, const char *content,
     return rvc_verify_main(n, (char **)argv);
 }
 
-/* Skips where the full-size networks cannot or should not be run. */
+static const char *const full_size[] = {"rvc_v2_40k", "rvc_v1_32k", "rvc_v2_48k_nof0", "hubert_base", "rmvpe"};
+
+/* Skips where the full-size networks cannot or should not be run. A test that takes them ends with remove_full. */
 static const char *full(const char *name) {
     if (SANITIZED) {
         print_message("skipped: the full-size networks run without sanitizers, the small ones with them\n");
         skip();
     }
+    setenv("RVC_PACKED", "off", 1); /* the small ones and test_packed keep packed files; these would be a gigabyte */
     const char *path = check_full(name);
     if (!path) skip();
     return path;
+}
+
+static int remove_full(void **state) {
+    (void)state;
+    unsetenv("RVC_PACKED");
+    for (size_t i = 0; i < sizeof full_size / sizeof *full_size; i++) remove(check_model_path("full", full_size[i]));
+    return 0;
 }
 
 static void reference_v2_40k(void **state) {
@@ -640,11 +650,11 @@ static void what_is_open_is_described(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reference_v2_40k),
-        cmocka_unit_test(reference_v1_32k),
-        cmocka_unit_test(reference_v2_48k_nof0),
+        cmocka_unit_test_teardown(reference_v2_40k, remove_full),
+        cmocka_unit_test_teardown(reference_v1_32k, remove_full),
+        cmocka_unit_test_teardown(reference_v2_48k_nof0, remove_full),
         cmocka_unit_test(reference_retrieval),
-        cmocka_unit_test(verify_finds_what_is_wrong),
+        cmocka_unit_test_teardown(verify_finds_what_is_wrong, remove_full),
         cmocka_unit_test(verify_allows_for_the_pitch),
         cmocka_unit_test(instruction_sets_agree),
         cmocka_unit_test(hubert_layers),
