@@ -70,8 +70,8 @@ static void *input(race *r, const char *name, size_t want, size_t *count, int li
     if (r->e.code) return NULL;
     const npz_array *a = npz_find(r->inputs, name);
     if (!a || a->count < 1 || (want && a->count != want) || (limit > 0 && a->dtype != NPZ_I32)) {
-        nn_fail(&r->e, NN_ERROR_FORMAT, "%s: array \"%s\" should be %s of %zu elements", npz_path(r->inputs), name,
-                limit > 0 ? "int32" : "float32", want);
+        nn_fail(&r->e, NN_ERROR_FORMAT, "%s: array \"%s\" should be %s of %zu elements", npz_path(r->inputs),
+                name, limit > 0 ? "int32" : "float32", want);
         return NULL;
     }
     void *data = malloc((size_t)a->count * sizeof(float));
@@ -85,8 +85,8 @@ static void *input(race *r, const char *name, size_t want, size_t *count, int li
         npz_read_f32(r->inputs, a, data, &r->e);
     for (size_t i = 0; i < a->count && limit > 0 && !r->e.code; i++)
         if (((int32_t *)data)[i] < 0 || ((int32_t *)data)[i] >= limit)
-            nn_fail(&r->e, NN_ERROR_FORMAT, "%s: \"%s\" holds a number that is not in 0..%d", npz_path(r->inputs), name,
-                    limit - 1);
+            nn_fail(&r->e, NN_ERROR_FORMAT, "%s: \"%s\" holds a number that is not in 0..%d",
+                    npz_path(r->inputs), name, limit - 1);
     if (count) *count = (size_t)a->count;
     return data;
 }
@@ -115,7 +115,8 @@ static nn_code run_synthesizer(network *n, nn_error *e) {
     nn_code code = nn_plan_run(n->prior, e);
     if (code) return code;
     nn_plan_read(n->prior, "z", n->z);
-    return rvc_generator_run(n->generator, n->z, n->source, n->frames, *n->speaker, 0, n->frames, n->out, NULL, NULL, e);
+    return rvc_generator_run(n->generator, n->z, n->source, n->frames, *n->speaker, 0, n->frames, n->out,
+                             NULL, NULL, e);
 }
 
 static void open_hubert(race *r, network *n, const char *path) {
@@ -128,14 +129,17 @@ static void open_hubert(race *r, network *n, const char *path) {
 
 static void open_rmvpe(race *r, network *n, const char *path) {
     n->x = input(r, "mel", 0, &n->count, 0);
-    if (r->e.code || nn_weights_open(&n->weights, path, &r->e) || rmvpe_new(&n->rmvpe, n->weights, r->device, &r->e)) return;
+    if (r->e.code || nn_weights_open(&n->weights, path, &r->e) ||
+        rmvpe_new(&n->rmvpe, n->weights, r->device, &r->e))
+        return;
     output_room(r, n, n->count / MEL_BANDS * RMVPE_CLASSES);
 }
 
 static void open_synthesizer(race *r, network *n, const char *path) {
     rvc_voice_config *c = &n->config;
     n->x = input(r, "phone", 0, &n->count, 0);
-    if (r->e.code || nn_weights_open(&n->weights, path, &r->e) || rvc_voice_config_read(c, n->weights, &r->e)) return;
+    if (r->e.code || nn_weights_open(&n->weights, path, &r->e) || rvc_voice_config_read(c, n->weights, &r->e))
+        return;
     size_t frames = n->frames = n->count / (size_t)c->feature_width, inter = (size_t)c->inter;
     n->noise = input(r, "noise", frames * inter, NULL, 0);
     n->speaker = input(r, "speaker", 1, NULL, c->speakers);
@@ -143,7 +147,8 @@ static void open_synthesizer(race *r, network *n, const char *path) {
     if (c->f0) n->source = input(r, "source", frames * (size_t)c->upp, NULL, 0);
     n->z = malloc(frames * inter * sizeof *n->z + 1);
     if (!n->z) nn_fail_memory(&r->e, n->name);
-    if (r->e.code || nn_plan_new(&n->prior, rvc_prior_graph(n->weights, c, (int)frames, 0), r->device, &r->e) ||
+    if (r->e.code ||
+        nn_plan_new(&n->prior, rvc_prior_graph(n->weights, c, (int)frames, 0), r->device, &r->e) ||
         rvc_generator_new(&n->generator, n->weights, c, r->device, &r->e))
         return;
     output_room(r, n, frames * (size_t)c->upp);

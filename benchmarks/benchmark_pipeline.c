@@ -115,15 +115,15 @@ static void print_row(double seconds, const outcome *r, bench_json *json) {
     const bench_times *total = &r->total;
     printf("%6.4g s", seconds);
     for (int p = 0; p < PARTS - 1; p++) printf(" %9.4f", r->part[p]);
-    printf("  compute %9.4f s (%.4f-%.4f)  real-time factor %.5f  peak %5.0f MiB", total->median, total->min, total->max,
-           total->median / seconds, r->peak);
+    printf("  compute %9.4f s (%.4f-%.4f)  real-time factor %.5f  peak %5.0f MiB", total->median, total->min,
+           total->max, total->median / seconds, r->peak);
     if (r->device_peak > 0) printf(" + %.0f MiB of the device's", r->device_peak);
     printf("  (load %.2f s, first %.2f s, %d runs)\n", r->load, r->first, r->runs);
-    bench_json_row(
-        json,
-        "{\"seconds\": %g, \"runs\": %d, \"load\": %.4f, \"first\": %.4f, \"peak_mib\": %.1f, \"device_peak_mib\": %.1f, "
-        "\"real_time_factor\": %.6f",
-        seconds, r->runs, r->load, r->first, r->peak, r->device_peak, total->median / seconds);
+    bench_json_row(json,
+                   "{\"seconds\": %g, \"runs\": %d, \"load\": %.4f, \"first\": %.4f, \"peak_mib\": %.1f, "
+                   "\"device_peak_mib\": %.1f, "
+                   "\"real_time_factor\": %.6f",
+                   seconds, r->runs, r->load, r->first, r->peak, r->device_peak, total->median / seconds);
     for (int p = 0; p < PARTS && json->file; p++)
         fprintf(json->file, ", \"%s\": %.6f", part_names[p], r->part[p]);
     if (json->file)
@@ -238,7 +238,9 @@ static bool run_batch(const void *context, void *result) {
     b.took = calloc((size_t)j->segments, sizeof *b.took);
     bool ok = speech && b.took;
     if (!ok) snprintf(error.text, sizeof error.text, "out of memory");
-    const int most = is_gpu(j->options) ? GPU_CONVERTERS : threads < MAX_CONVERTERS ? threads : MAX_CONVERTERS;
+    const int most = is_gpu(j->options)         ? GPU_CONVERTERS
+                     : threads < MAX_CONVERTERS ? threads
+                                                : MAX_CONVERTERS;
     out->converters = j->segments < most ? j->segments : most;
     out->threads = threads > out->converters ? threads / out->converters : 1;
     ok = ok && open_models(&models, j, out->threads, &error) == RVC_OK;
@@ -386,7 +388,8 @@ int main(int argc, char **argv) {
     o.batch_sizes[1] = 4;
     int status = bench_read_options(
         &o, "From samples to the converted voice: per component, and segments of the first length together.",
-        "seconds batch-sizes num-warmup num-runs threads device precision models voice output kernels ", argc, argv);
+        "seconds batch-sizes num-warmup num-runs threads device precision models voice output kernels ", argc,
+        argv);
     if (status != BENCH_GO_ON) return status;
     job j = {.options = &o};
     snprintf(j.hubert, sizeof j.hubert, "%s/hubert_base.npz", o.models);

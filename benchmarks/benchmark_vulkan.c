@@ -138,7 +138,8 @@ static nn_code add_weights(nn_weights *w, nn_error *e) {
     for (int i = 0; i < SHAPES && !code; i++) {
         const shape *s = &shapes[i];
         char name[64];
-        int64_t dims[4] = {s->transposed ? s->c_in : s->c_out, (s->transposed ? s->c_out : s->c_in) / s->groups, s->kh, s->kw};
+        int64_t dims[4] = {s->transposed ? s->c_in : s->c_out,
+                           (s->transposed ? s->c_out : s->c_in) / s->groups, s->kh, s->kw};
         const size_t n = (size_t)(dims[0] * dims[1] * dims[2] * dims[3]);
         float *v = malloc((n + (size_t)s->c_out) * sizeof *v);
         if (!v) return nn_fail_memory(e, "weights");
@@ -172,8 +173,8 @@ static nn_graph *shapes_graph(nn_weights *w, int shrink) {
         else if (s->transposed)
             y = nn_conv_transpose1d(g, y, layer, .stride = s->stride, .pad = s->pad);
         else
-            y = nn_conv1d(g, y, layer, .stride = s->stride, .pad = s->pad, .dilation = s->dilation, .groups = s->groups,
-                          .drop_last = s->kw > 1 && s->kw % 2 == 0 && s->groups > 1);
+            y = nn_conv1d(g, y, layer, .stride = s->stride, .pad = s->pad, .dilation = s->dilation,
+                          .groups = s->groups, .drop_last = s->kw > 1 && s->kw % 2 == 0 && s->groups > 1);
         if (s->gelu) y = nn_gelu(g, y);
         nn_shape o = nn_shape_of(y);
         if (s->residual) y = nn_add(g, nn_input(g, nn_name(g, "r%d", i), o.h, o.w, o.c), y);
@@ -214,8 +215,8 @@ static const nn_node *node_of(const nn_plan *p, int shape_index, int *position) 
 }
 
 /* Seconds of every shape's node, medians, under RVC_VULKAN_CONV=path (NULL: as chosen). outputs: NULL, or [SHAPES] for free(). */
-static nn_code time_shapes(const options *o, nn_weights *w, int precision, const char *path, double seconds[SHAPES],
-                           float **outputs, nn_error *e) {
+static nn_code time_shapes(const options *o, nn_weights *w, int precision, const char *path,
+                           double seconds[SHAPES], float **outputs, nn_error *e) {
     nn_device *d = NULL;
     nn_plan *p = NULL;
     double times[SHAPES][RUNS];
@@ -249,7 +250,8 @@ static nn_code time_shapes(const options *o, nn_weights *w, int precision, const
 }
 
 /* The CPU's outputs and each shape's operations. */
-static nn_code reference(const options *o, nn_weights *w, float **outputs, double *flops, size_t *counts, nn_error *e) {
+static nn_code reference(const options *o, nn_weights *w, float **outputs, double *flops, size_t *counts,
+                         nn_error *e) {
     nn_device *d = NULL;
     nn_plan *p = NULL;
     nn_code code = nn_device_open(&d, "cpu", 0, e);
@@ -271,15 +273,18 @@ static nn_code reference(const options *o, nn_weights *w, float **outputs, doubl
     return code;
 }
 
-static nn_code run_chosen(const options *o, nn_weights *w, int precision, const char *path, float **want, const double *flops,
-                          const size_t *counts, nn_error *e) {
+static nn_code run_chosen(const options *o, nn_weights *w, int precision, const char *path, float **want,
+                          const double *flops, const size_t *counts, nn_error *e) {
     double seconds[SHAPES], total = 0;
     float *got[SHAPES] = {NULL};
     nn_code code = time_shapes(o, w, precision, path, seconds, got, e);
-    if (!code) printf("\nf%d, %s\n%-28s %9s %9s %10s %8s\n", precision, path ? path : "as chosen", "", "ms", "TFLOP/s", "max error", "dB");
+    if (!code)
+        printf("\nf%d, %s\n%-28s %9s %9s %10s %8s\n", precision, path ? path : "as chosen", "", "ms",
+               "TFLOP/s", "max error", "dB");
     for (int i = 0; i < SHAPES && !code; i++) {
-        printf("%-28s %9.4f %9.2f %10.2e %8.1f\n", shapes[i].name, seconds[i] * 1e3, flops[i] / seconds[i] * 1e-12,
-               (double)largest_error(got[i], want[i], counts[i]), snr_db(got[i], want[i], counts[i]));
+        printf("%-28s %9.4f %9.2f %10.2e %8.1f\n", shapes[i].name, seconds[i] * 1e3,
+               flops[i] / seconds[i] * 1e-12, (double)largest_error(got[i], want[i], counts[i]),
+               snr_db(got[i], want[i], counts[i]));
         total += seconds[i];
     }
     if (!code) printf("%-28s %9.4f\n", "all", total * 1e3);
@@ -290,8 +295,8 @@ static nn_code run_chosen(const options *o, nn_weights *w, int precision, const 
 
 /* One column per tile, in microseconds; the fastest of each row again at its end. A device that has fewer tiles than are
  * asked for takes its own choice, so columns beyond the last are alike. */
-static nn_code run_tiles(const options *o, nn_weights *w, int precision, const char *path, int tiles, float **want,
-                         const size_t *counts, nn_error *e) {
+static nn_code run_tiles(const options *o, nn_weights *w, int precision, const char *path, int tiles,
+                         float **want, const size_t *counts, nn_error *e) {
     static double seconds[MOST_TILES][SHAPES];
     double worst[MOST_TILES] = {0};
     nn_code code = NN_OK;
@@ -301,7 +306,8 @@ static nn_code run_tiles(const options *o, nn_weights *w, int precision, const c
         snprintf(name, sizeof name, "%s:%d", path, t);
         code = time_shapes(o, w, precision, name, seconds[t], got, e);
         worst[t] = 999;
-        for (int i = 0; i < SHAPES && !code; i++) worst[t] = fmin(worst[t], snr_db(got[i], want[i], counts[i]));
+        for (int i = 0; i < SHAPES && !code; i++)
+            worst[t] = fmin(worst[t], snr_db(got[i], want[i], counts[i]));
         for (int i = 0; i < SHAPES; i++) free(got[i]);
     }
     if (code) return code;
@@ -351,7 +357,7 @@ static nn_code run_shapes(const options *o, bool tiles, nn_error *e) {
 enum { HUBERT, RMVPE, PRIOR, GENERATOR, NETWORKS };
 static const struct network {
     const char *name, *file, *output;
-    int length;          /* samples, mel frames, frames */
+    int length; /* samples, mel frames, frames */
 } networks[NETWORKS] = {{"hubert", "hubert_base.npz", "v2", 112000},
                         {"rmvpe", "rmvpe.npz", "salience", 704},
                         {"prior", "rvc_v2_40k.npz", "z", 700},
@@ -375,7 +381,8 @@ static nn_code write_network(nn_plan *p, nn_error *e) {
         int32_t *index = (int32_t *)(void *)v;
         if (!v) return nn_fail_memory(e, "inputs");
         fill(v, count, (uint64_t)i + 7, strcmp(n->name, "source") ? 0.5f : 0.1f);
-        for (size_t k = 0; k < count && n->is_index; k++) index[k] = strcmp(n->name, "pitch") ? 0 : 1 + (int32_t)(k % 255);
+        for (size_t k = 0; k < count && n->is_index; k++)
+            index[k] = strcmp(n->name, "pitch") ? 0 : 1 + (int32_t)(k % 255);
         nn_plan_write(p, n->name, v);
         free(v);
     }
@@ -404,12 +411,13 @@ static void print_profile(const nn_plan *p) {
         const nn_node *n = p->node[best];
         shown[best] = true;
         printf("    %8.1f us %7.2f TFLOP/s  %-10s %4d x %6d x %4d  from %4d  %s\n", p->seconds[best] * 1e6,
-               nn_node_flops(n) / p->seconds[best] * 1e-12, nn_op_names[n->op], n->shape.h, n->shape.w, n->shape.c,
-               n->n_in ? n->in[0]->shape.c : 0, n->name);
+               nn_node_flops(n) / p->seconds[best] * 1e-12, nn_op_names[n->op], n->shape.h, n->shape.w,
+               n->shape.c, n->n_in ? n->in[0]->shape.c : 0, n->name);
     }
 }
 
-static nn_code run_plan(nn_plan *p, const char *output, float *result, int runs, double *seconds, nn_error *e) {
+static nn_code run_plan(nn_plan *p, const char *output, float *result, int runs, double *seconds,
+                        nn_error *e) {
     double times[NETWORK_RUNS];
     nn_code code = NN_OK;
     for (int r = runs > 1 ? -3 : 0; r < runs && !code; r++) {
@@ -449,10 +457,12 @@ static nn_code run_network(const options *o, int which, int precision, nn_error 
     }
     if (!code) {
         const size_t n = elements(p[1], k->output);
-        printf("\n%s, f%d: %.3f ms (run and read, median of %d), %.1f dB against the CPU (%.0f ms), %d nodes, %.1f GFLOP, slab %.0f "
-               "MB; device opened in %.0f ms, planned in %.0f ms\n", k->name, precision, seconds[1] * 1e3, NETWORK_RUNS,
-               snr_db(result[1], result[0], n), seconds[0] * 1e3, p[1]->count, nn_plan_flops(p[1]) * 1e-9,
-               (double)p[1]->slab_bytes * 1e-6, opened * 1e3, planned * 1e3);
+        printf("\n%s, f%d: %.3f ms (run and read, median of %d), %.1f dB against the CPU (%.0f ms), %d "
+               "nodes, %.1f GFLOP, slab %.0f "
+               "MB; device opened in %.0f ms, planned in %.0f ms\n",
+               k->name, precision, seconds[1] * 1e3, NETWORK_RUNS, snr_db(result[1], result[0], n),
+               seconds[0] * 1e3, p[1]->count, nn_plan_flops(p[1]) * 1e-9, (double)p[1]->slab_bytes * 1e-6,
+               opened * 1e3, planned * 1e3);
         nn_plan_profile(p[1], true);
         for (int r = 0; r < 3 && !code; r++) code = nn_plan_run(p[1], e);
         if (!code) print_profile(p[1]);
@@ -480,12 +490,17 @@ static bool read_options(options *o, int argc, char **argv) {
     const char *precision = "0", *shrink = "1";
     const struct {
         const char *name, **value;
-    } known[] = {{"--device", &o->device}, {"--models", &o->models}, {"--only", &o->only}, {"--precision", &precision}, {"--shrink", &shrink}};
+    } known[] = {{"--device", &o->device},
+                 {"--models", &o->models},
+                 {"--only", &o->only},
+                 {"--precision", &precision},
+                 {"--shrink", &shrink}};
     for (int i = 1; i < argc; i += 2) {
         size_t k = 0;
         while (k < sizeof known / sizeof *known && strcmp(argv[i], known[k].name)) k++;
         if (k == sizeof known / sizeof *known || i + 1 == argc) {
-            fprintf(stderr, "usage: benchmark_vulkan [--device NAME] [--models DIR] [--only tiles|chosen|networks] [--precision 32|16] "
+            fprintf(stderr, "usage: benchmark_vulkan [--device NAME] [--models DIR] [--only "
+                            "tiles|chosen|networks] [--precision 32|16] "
                             "[--shrink N]\n");
             return false;
         }

@@ -282,7 +282,8 @@ static bool take_file(batch *b, const convert_item *item) {
 static int lost(const batch *b) {
     size_t left = b->queue.count - b->converted - b->skipped - (b->failed - b->queue.failed);
     if (left > 0)
-        convert_complain("stopped, for the device is lost: %zu of %zu files are not converted. The same command with --resume%s "
+        convert_complain("stopped, for the device is lost: %zu of %zu files are not converted. The same "
+                         "command with --resume%s "
                          "goes on from here; --device cpu needs no GPU",
                          left + 1, b->queue.count, b->settings.overwrite ? " instead of --overwrite" : "");
     return CONVERT_SOME_FAILED;

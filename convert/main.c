@@ -19,7 +19,8 @@ static void print_device(void *user, const char *line) {
 static int devices_main(int argc, char **argv) {
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         puts("rvc devices - what --device may name, a line each, and which of them auto takes.\n"
-             "cpu: instruction set, threads, memory; RVC_CPU=baseline|avx2|avx512 chooses the instruction set.\n"
+             "cpu: instruction set, threads, memory; RVC_CPU=baseline|avx2|avx512 chooses the instruction "
+             "set.\n"
              "vulkan:N, or a part of its name: a device with a Vulkan driver, its memory and precisions.\n"
              "RVC_DEVICE=NAME in the environment is what auto takes.");
         return CONVERT_DONE;

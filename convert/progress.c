@@ -93,6 +93,7 @@ void convert_progress_done(convert_progress *p, const convert_item *item, double
     printf("[%zu/%zu] %s -> %s  %.2f s in %.2f s (%.2fx real time)\n", p->index, p->count, input, output,
            audio_seconds, seconds, seconds > 0 ? audio_seconds / seconds : 0);
     if (repeated > 0)
-        printf("    %d chunk%s beyond what f16 can hold, made again in f32\n", repeated, repeated == 1 ? " was" : "s were");
+        printf("    %d chunk%s beyond what f16 can hold, made again in f32\n", repeated,
+               repeated == 1 ? " was" : "s were");
     fflush(stdout);
 }

@@ -105,7 +105,8 @@ static bool write_line(const convert_report *r, const convert_item *item, const 
     fine = fine && cJSON_AddNumberToObject(object, "real_time_factor", factor) &&
            cJSON_AddNumberToObject(object, "peak_memory_bytes", peak_memory_bytes()) &&
            cJSON_AddStringToObject(object, "device", r->device) &&
-           cJSON_AddNumberToObject(object, "device_memory_bytes", (double)rvc_converter_device_memory(r->converter)) &&
+           cJSON_AddNumberToObject(object, "device_memory_bytes",
+                                   (double)rvc_converter_device_memory(r->converter)) &&
            cJSON_AddNumberToObject(object, "chunks_repeated_in_f32", result->timing.repeated) &&
            cJSON_AddRawToObject(object, "seed", seed) &&
            cJSON_AddStringToObject(object, "precision", r->precision);

@@ -1,7 +1,7 @@
 /* mel.c - log-mel spectrogram for RMVPE on the CPU, by FFTW.
  *
- *   mel[t][b] = ln(max(sum_k F[b][k] |STFT(x)[t][k]|, 1e-5)),   STFT(x)[t][k] = sum_j w[j] x[160 t + j - 512]
- * e^(-2 pi i jk/1024)
+ *   mel[t][b]     = ln(max(sum_k F[b][k] |STFT(x)[t][k]|, 1e-5))
+ *   STFT(x)[t][k] = sum_j w[j] x[160 t + j - 512] e^(-2 pi i jk/1024)
  *
  * The invariant: a frame depends on its 1024 samples alone, so any split of the frames into calls gives the
  * same bits.

@@ -30,11 +30,15 @@ static int cores_allowed(void) {
 
 static nn_code check_gpu(const char *name, nn_precision precision, nn_error *e) {
     if (precision != NN_BF16) return NN_OK;
-    return nn_fail(e, NN_ERROR_ARGUMENT, "GPUs compute in f32 and f16 here, not in bf16: take --precision f16 with --device %.64s, "
-                   "or --device cpu", name);
+    return nn_fail(e, NN_ERROR_ARGUMENT,
+                   "GPUs compute in f32 and f16 here, not in bf16: take --precision f16 with --device %.64s, "
+                   "or --device cpu",
+                   name);
 }
 
-static int bits(nn_precision precision) { return precision == NN_F16 ? 16 : 32; }
+static int bits(nn_precision precision) {
+    return precision == NN_F16 ? 16 : 32;
+}
 
 /* Threads are for what the host does beside a GPU's work. */
 static nn_code open_gpu(nn_device **out, const char *name, nn_precision precision, int threads, nn_error *e) {
@@ -57,7 +61,8 @@ nn_code nn_device_open(nn_device **out, const char *name, int threads, nn_error 
     return nn_device_open_precise(out, name, NN_F32, threads, e);
 }
 
-nn_code nn_device_open_precise(nn_device **out, const char *name, nn_precision precision, int threads, nn_error *e) {
+nn_code nn_device_open_precise(nn_device **out, const char *name, nn_precision precision, int threads,
+                               nn_error *e) {
     const char *wish = getenv("RVC_DEVICE");
     *out = NULL;
     if (!strcmp(name, "auto") && wish && *wish) name = wish;
@@ -76,11 +81,21 @@ void nn_device_close(nn_device *d) {
     if (d) d->backend->close(d);
 }
 
-const char *nn_device_name(const nn_device *d) { return d->name; }
-const char *nn_device_layout(const nn_device *d) { return d->layout; }
-int nn_device_threads(const nn_device *d) { return d->threads; }
-bool nn_device_is_gpu(const nn_device *d) { return nn_vulkan_is(d); }
-size_t nn_device_memory(nn_device *d) { return nn_vulkan_is(d) ? nn_vulkan_memory(d) : 0; }
+const char *nn_device_name(const nn_device *d) {
+    return d->name;
+}
+const char *nn_device_layout(const nn_device *d) {
+    return d->layout;
+}
+int nn_device_threads(const nn_device *d) {
+    return d->threads;
+}
+bool nn_device_is_gpu(const nn_device *d) {
+    return nn_vulkan_is(d);
+}
+size_t nn_device_memory(nn_device *d) {
+    return nn_vulkan_is(d) ? nn_vulkan_memory(d) : 0;
+}
 
 /* ---- the list ---- */
 
@@ -115,7 +130,7 @@ nn_code nn_device_list(void (*each)(void *user, const char *line), void *user, n
     nn_code code = list_cpu(&l, e);
     if (!code) code = nn_vulkan_list(count_and_pass, &l, e);
     if (code) return code;
-    if (!l.count) {                      /* the message that opening one gives says why */
+    if (!l.count) { /* the message that opening one gives says why */
         nn_error none = {0};
         if (!nn_vulkan_open(&d, "vulkan", 32, &none)) nn_device_close(d);
         snprintf(line, sizeof line, "no Vulkan device: %s", none.text);

@@ -17,5 +17,6 @@ nn_code nn_fail(nn_error *e, nn_code code, const char *format, ...) {
 }
 
 nn_code nn_fail_memory(nn_error *e, const char *what) {
-    return nn_fail(e, NN_ERROR_MEMORY, "out of memory for %s; close other programs or use shorter files", what);
+    return nn_fail(e, NN_ERROR_MEMORY, "out of memory for %s; close other programs or use shorter files",
+                   what);
 }

@@ -58,7 +58,8 @@ static void swap_operands(nn_node *map) {
 /* A convolution without steps whose weights are those of the checkpoint. */
 static bool is_as_loaded(const nn_node *n) {
     const nn_conv_params *p = &n->u.conv;
-    return n->op == NN_OP_conv && !n->n_steps && !p->batch_norm && !p->of && !p->then && !p->flip_in && !p->flip_out;
+    return n->op == NN_OP_conv && !n->n_steps && !p->batch_norm && !p->of && !p->then && !p->flip_in &&
+           !p->flip_out;
 }
 
 /* ... and whose rows may be taken apart and reordered. */
@@ -138,8 +139,8 @@ static void compose(nn_node *n) {
 /* A flip behind a convolution, or before nothing but convolutions. */
 static void turn(nn_graph *g, nn_node *flip) {
     nn_node *producer = flip->in[0], *n;
-    if (is_one_matrix_a_tap(producer) && !producer->n_steps && !producer->u.conv.batch_norm && producer->uses == 1 &&
-        !producer->output && same_kind(producer, flip)) {
+    if (is_one_matrix_a_tap(producer) && !producer->n_steps && !producer->u.conv.batch_norm &&
+        producer->uses == 1 && !producer->output && same_kind(producer, flip)) {
         become(flip, producer);
         flip->u.conv.flip_out = !flip->u.conv.flip_out;
         producer->dead = true;

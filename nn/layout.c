@@ -93,7 +93,8 @@ size_t nn_plan_value_bytes(const nn_plan *p, const nn_node *n) {
 
 /* Bytes from the beginning of what a slice is cut from to its own. */
 static size_t slice_offset(const nn_plan *p, const nn_node *n) {
-    return ((size_t)n->u.slice.row * (size_t)n->in[0]->shape.c + (size_t)n->u.slice.from) * nn_plan_value_bytes(p, n);
+    return ((size_t)n->u.slice.row * (size_t)n->in[0]->shape.c + (size_t)n->u.slice.from) *
+           nn_plan_value_bytes(p, n);
 }
 
 void nn_plan_find_views(nn_plan *p) {
@@ -101,7 +102,8 @@ void nn_plan_find_views(nn_plan *p) {
         nn_node *n = p->node[i];
         const nn_node *whole = n->op == NN_OP_slice ? n->in[0] : NULL;
         n->view = whole && !whole->is_index && whole->branch == n->branch &&
-                  (whole->shape.c == n->shape.c || nn_rows(whole->shape) == 1) && slice_offset(p, n) % VIEW_ALIGN == 0;
+                  (whole->shape.c == n->shape.c || nn_rows(whole->shape) == 1) &&
+                  slice_offset(p, n) % VIEW_ALIGN == 0;
     }
 }
 

@@ -42,9 +42,10 @@ struct npz {
     size_t count;
     npz_array *array; /* [count] */
     member *member;   /* [count] */
-    member text;      /* a text kept as an array of bytes: what numpy makes of config.json when it writes what it read */
+    member
+        text; /* a text kept as an array of bytes: what numpy makes of config.json when it writes what it read */
     uint64_t text_size;
-    nn_names names;   /* array name -> index */
+    nn_names names; /* array name -> index */
 };
 
 /* ---- element types ------------------------------------------------------------------------------------- */
@@ -277,7 +278,8 @@ bool npz_array_measure(npz_array *a) {
 /* ---- members ------------------------------------------------------------------------------------------- */
 
 /* Reads the .npy preamble and dict of an open member into a and m->data. `size` is the member's. */
-static nn_code read_header(const npz *z, zip_t *zip, zip_file_t *f, uint64_t size, npz_array *a, member *m, nn_error *e) {
+static nn_code read_header(const npz *z, zip_t *zip, zip_file_t *f, uint64_t size, npz_array *a, member *m,
+                           nn_error *e) {
     unsigned char head[12];
     if (size < 10 || !zip_member_read(f, head, 8) || memcmp(head, "\x93NUMPY", 6) != 0 || head[6] < 1 ||
         head[6] > 3)

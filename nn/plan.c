@@ -70,7 +70,8 @@ void nn_plan_free(nn_plan *p) {
 static const nn_node *find(const nn_plan *p, const char *name, bool input) {
     for (int i = 0; i < p->count; i++) {
         const nn_node *n = p->node[i];
-        if (input ? n->op == NN_OP_input && !strcmp(n->name, name) : n->output && !strcmp(n->output, name)) return n;
+        if (input ? n->op == NN_OP_input && !strcmp(n->name, name) : n->output && !strcmp(n->output, name))
+            return n;
     }
     return NULL;
 }
@@ -91,14 +92,18 @@ nn_shape nn_plan_shape(const nn_plan *p, const char *name) {
     return n ? n->shape : (nn_shape){0, 0, 0};
 }
 
-nn_code nn_plan_run(nn_plan *p, nn_error *e) { return p->device->backend->run(p, e); }
+nn_code nn_plan_run(nn_plan *p, nn_error *e) {
+    return p->device->backend->run(p, e);
+}
 
 void nn_plan_profile(nn_plan *p, bool on) {
     if (on && !p->seconds) p->seconds = calloc((size_t)p->count + 1, sizeof(double));
     p->profile = on && p->seconds;
 }
 
-size_t nn_plan_bytes(const nn_plan *p) { return p->slab_bytes + p->device->backend->bytes(p); }
+size_t nn_plan_bytes(const nn_plan *p) {
+    return p->slab_bytes + p->device->backend->bytes(p);
+}
 
 double nn_node_flops(const nn_node *n) {
     double out = (double)nn_elements(n->shape), t = (double)nn_rows(n->shape), c = n->shape.c;
@@ -121,20 +126,24 @@ double nn_plan_flops(const nn_plan *p) {
 
 double nn_plan_flops_done(const nn_plan *p) {
     double sum = 0;
-    for (int i = 0; i < p->count; i++) sum += nn_node_flops(p->node[i]) * (p->node[i]->share > 0 ? p->node[i]->share : 1);
+    for (int i = 0; i < p->count; i++)
+        sum += nn_node_flops(p->node[i]) * (p->node[i]->share > 0 ? p->node[i]->share : 1);
     return sum;
 }
 
 void nn_plan_print(const nn_plan *p, void *file) {
     FILE *f = file;
-    fprintf(f, "%d nodes, %.1f MB slab, %.2f GFLOP\n", p->count, (double)p->slab_bytes * 1e-6, nn_plan_flops(p) * 1e-9);
+    fprintf(f, "%d nodes, %.1f MB slab, %.2f GFLOP\n", p->count, (double)p->slab_bytes * 1e-6,
+            nn_plan_flops(p) * 1e-9);
     for (int i = 0; i < p->count; i++) {
         const nn_node *n = p->node[i];
         double gflop = nn_node_flops(n) * 1e-9;
-        fprintf(f, "%4d %-10s %4d x %7d x %4d  +%-11zu %d steps  %-44s", i, n->view ? "view" : nn_op_names[n->op], n->shape.h, n->shape.w,
-                n->shape.c, n->offset, n->n_steps, n->name);
+        fprintf(f, "%4d %-10s %4d x %7d x %4d  +%-11zu %d steps  %-44s", i,
+                n->view ? "view" : nn_op_names[n->op], n->shape.h, n->shape.w, n->shape.c, n->offset,
+                n->n_steps, n->name);
         if (p->profile)
-            fprintf(f, " %9.3f ms %7.1f GFLOP/s", p->seconds[i] * 1e3, p->seconds[i] > 0 ? gflop / p->seconds[i] : 0.0);
+            fprintf(f, " %9.3f ms %7.1f GFLOP/s", p->seconds[i] * 1e3,
+                    p->seconds[i] > 0 ? gflop / p->seconds[i] : 0.0);
         fputc('\n', f);
     }
 }

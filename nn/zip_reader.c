@@ -149,7 +149,8 @@ static bool read_pieces(int fd, uint64_t at, unsigned char *dst, uint64_t n, uLo
 static const char *read_stored(const zip_reader *r, const stored *s, uint64_t first, uint64_t n, void *dst) {
     unsigned char header[LOCAL];
     uLong crc = 0;
-    if (!nn_archive_read_at(r->fd, s->header, header, LOCAL) || u32(header) != 0x04034b50) return "no local header";
+    if (!nn_archive_read_at(r->fd, s->header, header, LOCAL) || u32(header) != 0x04034b50)
+        return "no local header";
     const uint64_t data = s->header + LOCAL + u16(header + 26) + u16(header + 28);
     if (first + n < s->bytes || first > MOST_SKIPPED)
         return nn_archive_read_at(r->fd, data + first, dst, n) ? NULL : "it ends early";

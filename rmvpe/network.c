@@ -11,11 +11,11 @@
  *    v                                                     |
  *   intermediate: 4 levels of 4 blocks, 256 -> 512 --------+
  *
- *   out of level 0 again: conv3x3 16->3, [T][128][3] -> [T][3*128] channel-major, BiGRU 2x256, linear 360,
- * sigmoid
+ *   out of level 0 again: conv3x3 16->3, [T][128][3] -> [T][3*128] channel-major, BiGRU 2x256,
+ *                         linear 360, sigmoid
  *
- *   block: y = ReLU(BN(conv3x3(ReLU(BN(conv3x3(x)))))), plus x, or plus shortcut(x) (1x1) where channels
- * change
+ *   block: y = ReLU(BN(conv3x3(ReLU(BN(conv3x3(x)))))), plus x,
+ *              or plus shortcut(x) (1x1) where channels change
  *
  * Time is the image's height, mel bands its width. Invariant: how many levels and blocks there are, and how
  * wide, is read off the checkpoint, so the frames must be a multiple of 2^levels. */

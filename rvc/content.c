@@ -19,12 +19,12 @@ enum { HOP = 320, WINDOW = 400, STRIDE = 5, MOST_TAPS = 32, TILE = 80 /* frames,
 struct rvc_hubert {
     nn_weights *weights;
     nn_device *device;
-    nn_plan_cache *extractor, *encoder;     /* by samples; by frames and output */
-    int channels, taps, width;              /* of the first layer; channels of the features */
-    float *weight, *gamma, *beta;           /* [channels][taps], [channels], [channels] */
-    float *scale, *shift;                   /* [channels], of the audio at hand */
-    float *features;                        /* [capacity][width] */
-    size_t capacity;                        /* frames */
+    nn_plan_cache *extractor, *encoder; /* by samples; by frames and output */
+    int channels, taps, width;          /* of the first layer; channels of the features */
+    float *weight, *gamma, *beta;       /* [channels][taps], [channels], [channels] */
+    float *scale, *shift;               /* [channels], of the audio at hand */
+    float *features;                    /* [capacity][width] */
+    size_t capacity;                    /* frames */
 };
 
 static nn_code build_extractor(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
@@ -34,23 +34,27 @@ static nn_code build_extractor(void *context, const int64_t key[2], nn_plan **ou
 
 static nn_code build_encoder(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
     rvc_hubert *h = context;
-    return nn_plan_new(out, rvc_hubert_encoder_graph(h->weights, (int)key[0], (unsigned)key[1]), h->device, e);
+    return nn_plan_new(out, rvc_hubert_encoder_graph(h->weights, (int)key[0], (unsigned)key[1]), h->device,
+                       e);
 }
 
 static nn_code set_up(rvc_hubert *h, nn_error *e) {
     const char *name = "feature_extractor.conv_layers.0.0.weight";
     const nn_weight *t = nn_weights_peek(h->weights, name);
     if (!t || t->rank != 3 || t->shape[1] != 1 || t->shape[2] < 1 || t->shape[2] > MOST_TAPS)
-        return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" is missing or not [channels][1][taps]", nn_weights_path(h->weights),
-                       name);
+        return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" is missing or not [channels][1][taps]",
+                       nn_weights_path(h->weights), name);
     const nn_weight *norm = nn_weights_peek(h->weights, "layer_norm.weight");
     int64_t shape[1] = {t->shape[0]};
     h->width = norm && norm->rank == 1 ? (int)norm->shape[0] : 0;
     h->channels = (int)t->shape[0];
     h->taps = (int)t->shape[2];
     nn_code code = nn_weights_load(h->weights, name, -1, NULL, &h->weight, e);
-    if (!code) code = nn_weights_load(h->weights, "feature_extractor.conv_layers.0.2.weight", 1, shape, &h->gamma, e);
-    if (!code) code = nn_weights_load(h->weights, "feature_extractor.conv_layers.0.2.bias", 1, shape, &h->beta, e);
+    if (!code)
+        code =
+            nn_weights_load(h->weights, "feature_extractor.conv_layers.0.2.weight", 1, shape, &h->gamma, e);
+    if (!code)
+        code = nn_weights_load(h->weights, "feature_extractor.conv_layers.0.2.bias", 1, shape, &h->beta, e);
     if (code) return code;
     size_t c = (size_t)h->channels;
     h->scale = malloc(c * sizeof *h->scale);
@@ -107,7 +111,8 @@ static void normalisation(rvc_hubert *h, const float *x, size_t n) {
         for (int k = 0; k < taps; k++) {
             centre += (double)w[k] * mean[k];
             for (int l = 0; l <= k; l++)
-                variance += (k == l ? 1 : 2) * (double)w[k] * (double)w[l] * covariance[k][l] / (double)outputs;
+                variance +=
+                    (k == l ? 1 : 2) * (double)w[k] * (double)w[l] * covariance[k][l] / (double)outputs;
         }
         double scale = (double)h->gamma[c] / sqrt(fmax(variance, 0) + 1e-5);
         h->scale[c] = (float)scale;
@@ -117,9 +122,11 @@ static void normalisation(rvc_hubert *h, const float *x, size_t n) {
 
 /* Frames in tiles of one length, the last one shifted back, so that one plan serves all. */
 static nn_code extract(rvc_hubert *h, const float *audio, size_t frames, nn_error *e) {
-    const size_t width = (size_t)h->width, tiles = (frames + TILE - 1) / TILE, core = (frames + tiles - 1) / tiles;
+    const size_t width = (size_t)h->width, tiles = (frames + TILE - 1) / TILE,
+                 core = (frames + tiles - 1) / tiles;
     nn_plan *plan;
-    nn_code code = nn_plan_cache_get(h->extractor, (int64_t[2]){(int64_t)((core - 1) * HOP + WINDOW), 0}, &plan, e);
+    nn_code code =
+        nn_plan_cache_get(h->extractor, (int64_t[2]){(int64_t)((core - 1) * HOP + WINDOW), 0}, &plan, e);
     for (size_t done = 0; done < frames && !code; done += core) {
         size_t from = done + core > frames ? frames - core : done;
         nn_plan_write(plan, "audio", audio + from * HOP);
@@ -131,9 +138,11 @@ static nn_code extract(rvc_hubert *h, const float *audio, size_t frames, nn_erro
     return code;
 }
 
-nn_code rvc_hubert_run(rvc_hubert *h, const float *audio, size_t n, unsigned output, float *features, nn_error *e) {
+nn_code rvc_hubert_run(rvc_hubert *h, const float *audio, size_t n, unsigned output, float *features,
+                       nn_error *e) {
     const size_t frames = rvc_hubert_frames(n);
-    if (!frames) return nn_fail(e, NN_ERROR_ARGUMENT, "%zu samples are too few for HuBERT, which needs %d", n, WINDOW);
+    if (!frames)
+        return nn_fail(e, NN_ERROR_ARGUMENT, "%zu samples are too few for HuBERT, which needs %d", n, WINDOW);
     if (frames > h->capacity) {
         free(h->features);
         h->capacity = 0;

@@ -23,10 +23,10 @@ struct rvc_generator {
     nn_weights *weights;
     nn_device *device;
     rvc_voice_config config;
-    rvc_generator_part part;         /* the front's */
-    size_t reach, back_reach;        /* frames; samples of x */
-    nn_plan_cache *front, *back;     /* by frames; by samples of x */
-    float *x, *piece;                /* a front tile's output; a back tile's */
+    rvc_generator_part part;     /* the front's */
+    size_t reach, back_reach;    /* frames; samples of x */
+    nn_plan_cache *front, *back; /* by frames; by samples of x */
+    float *x, *piece;            /* a front tile's output; a back tile's */
     size_t x_capacity, piece_capacity;
 };
 
@@ -40,7 +40,8 @@ static nn_code build_back(void *context, const int64_t key[2], nn_plan **out, nn
     return nn_plan_new(out, rvc_generator_back_graph(g->weights, &g->config, (int)key[0]), g->device, e);
 }
 
-nn_code rvc_generator_new(rvc_generator **out, nn_weights *w, const rvc_voice_config *c, nn_device *d, nn_error *e) {
+nn_code rvc_generator_new(rvc_generator **out, nn_weights *w, const rvc_voice_config *c, nn_device *d,
+                          nn_error *e) {
     *out = NULL;
     rvc_generator *g = calloc(1, sizeof *g);
     if (!g) return nn_fail_memory(e, "the generator");
@@ -77,7 +78,9 @@ static nn_code room(float **buffer, size_t *have, size_t wanted, nn_error *e) {
 }
 
 /* Equal tiles over `count` items kept of `all`, with `reach` items of context. */
-typedef struct tiling { size_t core, span; } tiling;
+typedef struct tiling {
+    size_t core, span;
+} tiling;
 
 static tiling tile_up(size_t count, size_t all, size_t reach, size_t most, size_t step) {
     size_t tiles = (count + most - 1) / most;
@@ -93,14 +96,17 @@ static size_t tile_start(tiling t, size_t from, size_t reach, size_t all) {
 }
 
 /* The samples of x from .. from+kept-1 of `all` into out; source belongs to x's first sample. */
-static nn_code run_back(rvc_generator *g, const float *source, size_t all, size_t from, size_t kept, float *out, nn_error *e) {
-    const size_t channels = (size_t)g->part.channels, rate = (size_t)g->part.rate, up = (size_t)g->config.upp / rate;
+static nn_code run_back(rvc_generator *g, const float *source, size_t all, size_t from, size_t kept,
+                        float *out, nn_error *e) {
+    const size_t channels = (size_t)g->part.channels, rate = (size_t)g->part.rate,
+                 up = (size_t)g->config.upp / rate;
     const tiling t = tile_up(kept, all, g->back_reach, BACK * rate, rate);
     nn_plan *plan;
     nn_code code = room(&g->piece, &g->piece_capacity, t.span * up, e);
     if (!code) code = nn_plan_cache_get(g->back, (int64_t[2]){(int64_t)t.span, 0}, &plan, e);
     for (size_t done = 0; done < kept && !code; done += t.core) {
-        const size_t start = tile_start(t, from + done, g->back_reach, all), n = kept - done < t.core ? kept - done : t.core;
+        const size_t start = tile_start(t, from + done, g->back_reach, all),
+                     n = kept - done < t.core ? kept - done : t.core;
         nn_plan_write(plan, "x", g->x + start * channels);
         if (source) nn_plan_write(plan, "source", source + start * up);
         code = nn_plan_run(plan, e);
@@ -111,8 +117,9 @@ static nn_code run_back(rvc_generator *g, const float *source, size_t all, size_
     return code;
 }
 
-nn_code rvc_generator_run(rvc_generator *g, const float *z, const float *source, size_t frames, int speaker, size_t keep,
-                          size_t kept, float *out, rvc_generator_progress *progress, void *context, nn_error *e) {
+nn_code rvc_generator_run(rvc_generator *g, const float *z, const float *source, size_t frames, int speaker,
+                          size_t keep, size_t kept, float *out, rvc_generator_progress *progress,
+                          void *context, nn_error *e) {
     const size_t upp = (size_t)g->config.upp, inter = (size_t)g->config.inter, rate = (size_t)g->part.rate;
     if (!kept) return NN_OK;
     const tiling t = tile_up(kept, frames, g->reach, FRONT, FRONT_STEP);
@@ -121,7 +128,8 @@ nn_code rvc_generator_run(rvc_generator *g, const float *z, const float *source,
     nn_code code = room(&g->x, &g->x_capacity, t.span * rate * (size_t)g->part.channels, e);
     if (!code) code = nn_plan_cache_get(g->front, (int64_t[2]){(int64_t)t.span, 0}, &plan, e);
     for (size_t done = 0; done < kept && !code; done += t.core) {
-        const size_t start = tile_start(t, keep + done, g->reach, frames), n = kept - done < t.core ? kept - done : t.core;
+        const size_t start = tile_start(t, keep + done, g->reach, frames),
+                     n = kept - done < t.core ? kept - done : t.core;
         const float *excitation = source ? source + start * upp : NULL;
         nn_plan_write(plan, "speaker", &who);
         nn_plan_write(plan, "z", z + start * inter);
@@ -129,7 +137,8 @@ nn_code rvc_generator_run(rvc_generator *g, const float *z, const float *source,
         code = nn_plan_run(plan, e);
         if (code) break;
         nn_plan_read(plan, "x", g->x);
-        code = run_back(g, excitation, t.span * rate, (keep + done - start) * rate, n * rate, out + done * upp, e);
+        code = run_back(g, excitation, t.span * rate, (keep + done - start) * rate, n * rate,
+                        out + done * upp, e);
         if (!code && progress) code = progress(context, n);
     }
     return code;

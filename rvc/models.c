@@ -41,23 +41,35 @@ double rvc_seconds(void) {
 
 /* ---- graphs ---- */
 
-static nn_graph *extractor_graph(const rvc_models *m, int n) { return rvc_hubert_extractor_graph(m->hubert, n); }
+static nn_graph *extractor_graph(const rvc_models *m, int n) {
+    return rvc_hubert_extractor_graph(m->hubert, n);
+}
 
 static nn_graph *encoder_graph(const rvc_models *m, int n) {
     unsigned layer = m->config.version == 1 ? RVC_HUBERT_V1 : RVC_HUBERT_V2;
     return rvc_hubert_encoder_graph(m->hubert, (int)rvc_hubert_frames((size_t)n), layer);
 }
 
-static nn_graph *prior_graph(const rvc_models *m, int n) { return rvc_prior_graph(m->voice, &m->config, n, 0); }
-static nn_graph *front_graph(const rvc_models *m, int n) { return rvc_generator_front_graph(m->voice, &m->config, n); }
-static nn_graph *back_graph(const rvc_models *m, int n) { return rvc_generator_back_graph(m->voice, &m->config, n); }
-static nn_graph *pitch_graph(const rvc_models *m, int n) { return rmvpe_graph(m->rmvpe, n); }
+static nn_graph *prior_graph(const rvc_models *m, int n) {
+    return rvc_prior_graph(m->voice, &m->config, n, 0);
+}
+static nn_graph *front_graph(const rvc_models *m, int n) {
+    return rvc_generator_front_graph(m->voice, &m->config, n);
+}
+static nn_graph *back_graph(const rvc_models *m, int n) {
+    return rvc_generator_back_graph(m->voice, &m->config, n);
+}
+static nn_graph *pitch_graph(const rvc_models *m, int n) {
+    return rmvpe_graph(m->rmvpe, n);
+}
 
 /* A GPU takes HuBERT and the generator in one piece each. */
 static nn_graph *hubert_graph(const rvc_models *m, int n) {
     return rvc_hubert_graph(m->hubert, n, m->config.version == 1 ? RVC_HUBERT_V1 : RVC_HUBERT_V2);
 }
-static nn_graph *generator_graph(const rvc_models *m, int n) { return rvc_generator_graph(m->voice, &m->config, n, 0); }
+static nn_graph *generator_graph(const rvc_models *m, int n) {
+    return rvc_generator_graph(m->voice, &m->config, n, 0);
+}
 
 nn_code rvc_plan_prior(const rvc_models *m, nn_device *d, int frames, nn_plan **out, nn_error *e) {
     return nn_plan_new(out, prior_graph(m, frames), d, e);
@@ -73,7 +85,8 @@ static nn_code check_setup(const rvc_setup *s, nn_error *e) {
     const char *precision = s->precision ? s->precision : "f32";
     nn_precision parsed;
     if (!nn_precision_parse(precision, &parsed))
-        return nn_fail(e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; there are f32, f16 and bf16", precision);
+        return nn_fail(e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; there are f32, f16 and bf16",
+                       precision);
     if (s->threads < 0 || s->threads > 1024)
         return nn_fail(e, NN_ERROR_ARGUMENT, "%d threads: expected 0 (one per core) to 1024", s->threads);
     return NN_OK;
@@ -83,7 +96,8 @@ static nn_code check_setup(const rvc_setup *s, nn_error *e) {
 static nn_code choose_device(rvc_models *m, const rvc_setup *s, nn_error *e) {
     m->threads = s->threads;
     nn_precision_parse(s->precision ? s->precision : "f32", &m->precision);
-    nn_code code = nn_device_open_precise(&m->gpu, s->device ? s->device : "auto", m->precision, m->threads, e);
+    nn_code code =
+        nn_device_open_precise(&m->gpu, s->device ? s->device : "auto", m->precision, m->threads, e);
     if (!code && !nn_device_is_gpu(m->gpu)) {
         nn_device_close(m->gpu);
         m->gpu = NULL;
@@ -122,8 +136,8 @@ typedef nn_graph *graph_function(const rvc_models *m, int length);
 /* One checkpoint's share of the loading, on a thread of its own. */
 typedef struct loading {
     const rvc_models *models;
-    nn_weights *weights;                       /* NULL: nothing to do */
-    graph_function *graph[4];                  /* until NULL */
+    nn_weights *weights;      /* NULL: nothing to do */
+    graph_function *graph[4]; /* until NULL */
     int length;
     nn_code code;
     nn_error error;
@@ -199,8 +213,8 @@ static nn_code prepare(const rvc_models *m, nn_error *e) {
 typedef struct opening {
     nn_code (*open)(struct opening *o, nn_error *e);
     rvc_models *models;
-    const rvc_setup *setup;                    /* of the device */
-    nn_weights **weights;                      /* of a file */
+    const rvc_setup *setup; /* of the device */
+    nn_weights **weights;   /* of a file */
     const char *path;
     rvc_kind kind;
     nn_code code;
@@ -209,8 +223,12 @@ typedef struct opening {
     bool started;
 } opening;
 
-static nn_code open_device(opening *o, nn_error *e) { return choose_device(o->models, o->setup, e); }
-static nn_code open_weights(opening *o, nn_error *e) { return rvc_weights_open(o->weights, o->path, o->kind, e); }
+static nn_code open_device(opening *o, nn_error *e) {
+    return choose_device(o->models, o->setup, e);
+}
+static nn_code open_weights(opening *o, nn_error *e) {
+    return rvc_weights_open(o->weights, o->path, o->kind, e);
+}
 
 static void *open_one(void *argument) {
     opening *o = argument;
@@ -240,10 +258,14 @@ static nn_code open_all(rvc_models *m, const rvc_model_paths *p, const rvc_setup
     opening o[4] = {{.open = open_device, .setup = s}};
     int count = 1;
     if (p->voice) {
-        o[count++] = (opening){.open = open_weights, .weights = &m->voice, .path = p->voice, .kind = RVC_KIND_VOICE};
-        o[count++] = (opening){.open = open_weights, .weights = &m->hubert, .path = p->hubert, .kind = RVC_KIND_HUBERT};
+        o[count++] =
+            (opening){.open = open_weights, .weights = &m->voice, .path = p->voice, .kind = RVC_KIND_VOICE};
+        o[count++] = (opening){
+            .open = open_weights, .weights = &m->hubert, .path = p->hubert, .kind = RVC_KIND_HUBERT};
     }
-    if (p->rmvpe) o[count++] = (opening){.open = open_weights, .weights = &m->rmvpe, .path = p->rmvpe, .kind = RVC_KIND_RMVPE};
+    if (p->rmvpe)
+        o[count++] =
+            (opening){.open = open_weights, .weights = &m->rmvpe, .path = p->rmvpe, .kind = RVC_KIND_RMVPE};
     for (int i = 0; i < count; i++) o[i].models = m;
     nn_code code = open_together(o, count, e);
     if (!code && p->voice) code = rvc_voice_config_read(&m->config, m->voice, e);

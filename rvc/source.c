@@ -1,5 +1,4 @@
-/* source.c - the excitation of the neural source-filter vocoder (Wang, Takaki, Yamagishi 2019), with one
- * harmonic.
+/* source.c - the excitation of the neural source-filter vocoder (Wang, Takaki, Yamagishi 2019), with one harmonic.
  *
  *   out[i] = 0.1 sin(2 pi phase[i]) + 0.003 noise[i]  where voiced,   0.1/3 noise[i]  where not
  *   phase[i] = phase[i-1] + f0/rate, f0 held over the frame's `upp` samples

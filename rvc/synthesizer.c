@@ -15,8 +15,9 @@
  *      | per level i (rates u):                                              |
  *      |   leaky 0.1, transposed conv: length * u, channels / 2              |
  *      |   + noise_convs.i <-------------------------------------------------+
- *      |   mean of 3 residual blocks (k = 3, 7, 11): 3 times x += conv_1(leaky(conv_d(leaky(x)))), d = 1, 3,
- * 5 | leaky 0.01, conv7 -> 1, tanh
+ *      |   mean of 3 residual blocks (k = 3, 7, 11):
+ *      |     3 times x += conv_1(leaky(conv_d(leaky(x)))), d = 1, 3, 5
+ *      | leaky 0.01, conv7 -> 1, tanh
  *      v
  *      audio [T*upp]
  *

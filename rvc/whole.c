@@ -1,10 +1,9 @@
 /* whole.c - a chunk as one graph (whole.h).
  *
- *   samples - HuBERT ----------------- [retrieval] - each twice, protect -+
- *   samples - mel - RMVPE - f0 -+- voicing -------------------------------+
- *                               +- coarse pitch -----------------------------+- prior -> z - kept frames -+
- *                               +- sine source, kept frames ------------------------------------------+-
- * generator -> audio
+ *   samples - HuBERT --------- [retrieval] - each twice, protect -+
+ *   samples - mel - RMVPE - f0 -+- voicing -----------------------+
+ *                               +- coarse pitch ------------------+- prior -> z - kept frames -+
+ *                               +- sine source, kept frames -----------------------------------+- generator -> audio
  *
  * RMVPE is a branch that a device may run beside HuBERT. It is in the graph where the signal is one chunk;
  * else f0 is found before, window by window, by a graph of that branch alone.

@@ -473,8 +473,8 @@ static void device_is_lost(void **state) {
     write_wav(at("lost/2.wav"), 3000);
     write_wav(at("lost/3.wav"), 3000);
     setenv("RVC_VULKAN_LOSE", "2", 1); // the warm-up and the first file
-    RVC_WITH_DRIVER("convert", at("lost"), "-o", at("lost_out"), "-m", at("models/voice_v2_40k.npz"), "--models", models,
-                    "--device", "vulkan:0");
+    RVC_WITH_DRIVER("convert", at("lost"), "-o", at("lost_out"), "-m", at("models/voice_v2_40k.npz"),
+                    "--models", models, "--device", "vulkan:0");
     unsetenv("RVC_VULKAN_LOSE");
     print_message("%s%s", last.out, last.err);
     assert_int_equal(last.status, 1);

@@ -6,10 +6,15 @@
 #include "../nn/nn.h"
 
 static uint64_t state;
-static double uniform(void) { return (double)check_random_float(&state); }
-static int between(int low, int high) { return low + (int)((uniform() + 1) / 2 * (high - low + 1)); }
+static double uniform(void) {
+    return (double)check_random_float(&state);
+}
+static int between(int low, int high) {
+    return low + (int)((uniform() + 1) / 2 * (high - low + 1));
+}
 
-static float *add_random(nn_weights *w, const char *name, int rank, const int64_t *shape, double offset, double scale) {
+static float *add_random(nn_weights *w, const char *name, int rank, const int64_t *shape, double offset,
+                         double scale) {
     size_t n = 1;
     for (int i = 0; i < rank; i++) n *= (size_t)shape[i];
     float *v = malloc(n * sizeof *v);
@@ -25,13 +30,16 @@ typedef struct form {
     float slope; /* of a leaky ReLU before it; 1: none */
 } form;
 
-static size_t at3(int y, int x, int c, int w, int channels) { return ((size_t)y * (size_t)w + (size_t)x) * (size_t)channels + (size_t)c; }
+static size_t at3(int y, int x, int c, int w, int channels) {
+    return ((size_t)y * (size_t)w + (size_t)x) * (size_t)channels + (size_t)c;
+}
 
 /* Adds input row x [c_in] times tap (ky, kx) to output row y [c_out]; weight in PyTorch's layout. */
 static void add_tap(const form *f, const float *x, const double *weight, int ky, int kx, double *y) {
     int gi = f->c_in / f->groups, go = f->c_out / f->groups, taps = f->kh * f->kw, tap = ky * f->kw + kx;
     for (int co = 0; co < f->c_out; co++) {
-        size_t step = (size_t)taps * (size_t)(f->transposed ? f->c_out : 1), first = f->transposed ? (size_t)co : (size_t)co * (size_t)gi;
+        size_t step = (size_t)taps * (size_t)(f->transposed ? f->c_out : 1),
+               first = f->transposed ? (size_t)co : (size_t)co * (size_t)gi;
         const double *w = weight + first * (size_t)taps + tap;
         double sum = 0;
         for (int ci = 0; ci < gi; ci++, w += step) {
@@ -43,7 +51,8 @@ static void add_tap(const form *f, const float *x, const double *weight, int ky,
 }
 
 /* The plain sum in double: y [oh][ow][c_out] from x [h][w][c_in]. */
-static void reference(const form *f, const float *x, const double *weight, const double *bias, int oh, int ow, double *y) {
+static void reference(const form *f, const float *x, const double *weight, const double *bias, int oh, int ow,
+                      double *y) {
     for (size_t i = 0; i < (size_t)oh * (size_t)ow * (size_t)f->c_out; i++) y[i] = bias[i % (size_t)f->c_out];
     for (int ky = 0; ky < f->kh; ky++)
         for (int kx = 0; kx < f->kw; kx++)
@@ -57,8 +66,11 @@ static void reference(const form *f, const float *x, const double *weight, const
                         iy = a + ky - f->pad_h;
                         ix = b * f->stride + kx * f->dilation - f->pad_w;
                     }
-                    if (iy < 0 || iy >= f->h || ix < 0 || ix >= f->w || oy < 0 || oy >= oh || ox < 0 || ox >= ow) continue;
-                    add_tap(f, x + at3(iy, ix, 0, f->w, f->c_in), weight, ky, kx, y + at3(oy, ox, 0, ow, f->c_out));
+                    if (iy < 0 || iy >= f->h || ix < 0 || ix >= f->w || oy < 0 || oy >= oh || ox < 0 ||
+                        ox >= ow)
+                        continue;
+                    add_tap(f, x + at3(iy, ix, 0, f->w, f->c_in), weight, ky, kx,
+                            y + at3(oy, ox, 0, ow, f->c_out));
                 }
 }
 
@@ -87,13 +99,15 @@ static void check(const form *f, int threads) {
     nn_weights *w;
     nn_error e = {0};
     assert_int_equal(nn_weights_new(&w, "test", &e), 0);
-    int64_t shape[4] = {f->transposed ? f->c_in : f->c_out, (f->transposed ? f->c_out : f->c_in) / f->groups, f->kh, f->kw};
+    int64_t shape[4] = {f->transposed ? f->c_in : f->c_out, (f->transposed ? f->c_out : f->c_in) / f->groups,
+                        f->kh, f->kw};
     bool image = f->kh > 1;
     if (!image) shape[2] = f->kw;
     int rank = image ? 4 : 3;
     size_t count = (size_t)(shape[0] * shape[1]) * (size_t)(f->kh * f->kw), outs = (size_t)f->c_out;
     double *weight = malloc(count * sizeof *weight), *bias = calloc(outs, sizeof *bias);
-    float *v = add_random(w, f->weight_norm ? "layer.weight_v" : "layer.weight", rank, shape, 0, 1 / sqrt((double)f->c_in * f->kw / f->groups));
+    float *v = add_random(w, f->weight_norm ? "layer.weight_v" : "layer.weight", rank, shape, 0,
+                          1 / sqrt((double)f->c_in * f->kw / f->groups));
     for (size_t i = 0; i < count; i++) weight[i] = v[i];
     free(v);
     if (f->weight_norm) {
@@ -125,8 +139,8 @@ static void check(const form *f, int threads) {
     else if (f->transposed)
         y = nn_conv_transpose1d(g, y, "layer", .stride = f->stride, .pad = f->pad_w);
     else
-        y = nn_conv1d(g, y, "layer", .stride = f->stride, .pad = f->pad_w, .dilation = f->dilation, .groups = f->groups,
-                      .drop_last = f->drop, .no_bias = !f->bias);
+        y = nn_conv1d(g, y, "layer", .stride = f->stride, .pad = f->pad_w, .dilation = f->dilation,
+                      .groups = f->groups, .drop_last = f->drop, .no_bias = !f->bias);
     if (f->batch_norm) y = nn_batch_norm(g, y, "bn");
     if (f->relu) y = nn_relu(g, y);
     nn_shape s = nn_shape_of(y);
@@ -137,15 +151,19 @@ static void check(const form *f, int threads) {
     }
     nn_output(g, y, "y");
 
-    size_t n_in = (size_t)f->h * (size_t)f->w * (size_t)f->c_in, n_out = (size_t)s.h * (size_t)s.w * (size_t)s.c;
-    float *input = malloc(n_in * sizeof *input), *extra = malloc((n_out + 1) * sizeof *extra), *got = malloc((n_out + 1) * sizeof *got);
+    size_t n_in = (size_t)f->h * (size_t)f->w * (size_t)f->c_in,
+           n_out = (size_t)s.h * (size_t)s.w * (size_t)s.c;
+    float *input = malloc(n_in * sizeof *input), *extra = malloc((n_out + 1) * sizeof *extra),
+          *got = malloc((n_out + 1) * sizeof *got);
     double *want = malloc((n_out + 1) * sizeof *want), worst = 0, power = 0;
     for (size_t i = 0; i < n_in; i++) input[i] = (float)uniform();
     for (size_t i = 0; i < n_out; i++) extra[i] = (float)uniform();
     reference(f, input, weight, bias, s.h, s.w, want);
     for (size_t i = 0; i < n_out; i++) {
         size_t c = i % outs;
-        if (f->batch_norm) want[i] = (want[i] - (double)bn[2][c]) / sqrt((double)bn[3][c] + 1e-5) * (double)bn[0][c] + (double)bn[1][c];
+        if (f->batch_norm)
+            want[i] = (want[i] - (double)bn[2][c]) / sqrt((double)bn[3][c] + 1e-5) * (double)bn[0][c] +
+                      (double)bn[1][c];
         if (f->relu && want[i] < 0) want[i] = 0;
         if (f->residual) want[i] += (double)extra[i];
     }
@@ -168,9 +186,11 @@ static void check(const form *f, int threads) {
         }
     }
     if (!(worst <= tolerance * sqrt(power / (double)(2 * n_out) + 1e-3)))
-        fail_msg("%s: h %d w %d c %d->%d k %dx%d s %d p %d,%d d %d g %d t%d bn%d relu%d res%d slope %g: error %g", nn_device_name(d),
-                 f->h, f->w, f->c_in, f->c_out, f->kh, f->kw, f->stride, f->pad_h, f->pad_w, f->dilation, f->groups, f->transposed,
-                 f->batch_norm, f->relu, f->residual, (double)f->slope, worst);
+        fail_msg(
+            "%s: h %d w %d c %d->%d k %dx%d s %d p %d,%d d %d g %d t%d bn%d relu%d res%d slope %g: error %g",
+            nn_device_name(d), f->h, f->w, f->c_in, f->c_out, f->kh, f->kw, f->stride, f->pad_h, f->pad_w,
+            f->dilation, f->groups, f->transposed, f->batch_norm, f->relu, f->residual, (double)f->slope,
+            worst);
     nn_plan_free(p);
     nn_device_close(d);
     nn_weights_free(w);
@@ -211,55 +231,89 @@ static void no_pad_form(form *f) {
 }
 static void grouped_form(form *f) {
     f->groups = between(2, 8), f->c_in = f->groups * between(1, 24), f->c_out = f->groups * between(1, 40);
-    f->w = between(1, 120), f->kw = 2 * between(1, 64), f->pad_w = f->kw / 2, f->drop = 1, f->weight_norm = true;
+    f->w = between(1, 120), f->kw = 2 * between(1, 64), f->pad_w = f->kw / 2, f->drop = 1,
+    f->weight_norm = true;
 }
 static void grouped_vectors_form(form *f) { /* whole vectors of channels in a group */
     grouped_form(f);
-    f->groups = between(2, 4), f->c_in = f->groups * 16 * between(1, 3), f->c_out = f->groups * (16 * between(1, 3) + between(0, 5));
+    f->groups = between(2, 4), f->c_in = f->groups * 16 * between(1, 3),
+    f->c_out = f->groups * (16 * between(1, 3) + between(0, 5));
 }
 static void transposed_form(form *f) {
     f->transposed = true, f->stride = between(1, 12);
     f->pad_w = between(0, 6), f->kw = f->stride + 2 * f->pad_w;
-    f->w = between(1, 90), f->c_in = between(1, 64), f->c_out = between(1, 64), f->weight_norm = between(0, 1);
+    f->w = between(1, 90), f->c_in = between(1, 64), f->c_out = between(1, 64),
+    f->weight_norm = between(0, 1);
     f->slope = between(0, 1) ? 1.0f : 0.1f;
 }
 static void conv2d_form(form *f) {
-    f->h = between(1, 40), f->w = between(1, 40), f->kh = f->kw = 2 * between(1, 2) + 1, f->pad_h = f->pad_w = f->kw / 2;
-    f->c_in = between(1, 40), f->c_out = between(1, 70), f->bias = between(0, 1), f->batch_norm = between(0, 1);
+    f->h = between(1, 40), f->w = between(1, 40), f->kh = f->kw = 2 * between(1, 2) + 1,
+    f->pad_h = f->pad_w = f->kw / 2;
+    f->c_in = between(1, 40), f->c_out = between(1, 70), f->bias = between(0, 1),
+    f->batch_norm = between(0, 1);
 }
 static void transposed2d_form(form *f) {
-    f->h = between(1, 20), f->w = between(1, 20), f->kh = f->kw = 3, f->pad_h = f->pad_w = 1, f->stride = 2, f->transposed = true;
-    f->c_in = between(1, 40), f->c_out = between(1, 70), f->bias = between(0, 1), f->batch_norm = between(0, 1);
+    f->h = between(1, 20), f->w = between(1, 20), f->kh = f->kw = 3, f->pad_h = f->pad_w = 1, f->stride = 2,
+    f->transposed = true;
+    f->c_in = between(1, 40), f->c_out = between(1, 70), f->bias = between(0, 1),
+    f->batch_norm = between(0, 1);
 }
-static void wide_form(form *f) { /* the shapes of the generator's residual blocks, where other kernels may be chosen */
+static void
+wide_form(form *f) { /* the shapes of the generator's residual blocks, where other kernels may be chosen */
     static const int channels[] = {32, 64, 128, 256}, taps[] = {3, 7, 11}, dilations[] = {1, 3, 5};
-    f->c_in = f->c_out = channels[between(0, 3)], f->kw = taps[between(0, 2)], f->dilation = dilations[between(0, 2)];
+    f->c_in = f->c_out = channels[between(0, 3)], f->kw = taps[between(0, 2)],
+    f->dilation = dilations[between(0, 2)];
     f->pad_w = f->dilation * (f->kw - 1) / 2, f->w = between(1, 400), f->weight_norm = true, f->slope = 0.1f;
 }
-static void halves_form(form *f) { /* wide enough for products by halves: linear layers, and convolutions read in place */
+static void
+halves_form(form *f) { /* wide enough for products by halves: linear layers, and convolutions read in place */
     static const int channels[] = {512, 576, 1600};
-    f->kw = between(1, 2), f->stride = f->kw, f->c_in = channels[between(0, 2)] / f->kw / 32 * 32, f->c_out = between(0, 1) ? 512 : 576;
+    f->kw = between(1, 2), f->stride = f->kw, f->c_in = channels[between(0, 2)] / f->kw / 32 * 32,
+    f->c_out = between(0, 1) ? 512 : 576;
     if (f->c_in * f->kw < 512) f->c_in += 32;
     f->w = f->stride * between(50, 300) + between(0, f->stride - 1);
 }
 static void strided_form(form *f) { /* 3 taps of stride 2, as the feature extractor has them */
-    f->kw = 3, f->stride = 2, f->c_in = between(0, 1) ? 256 : 320, f->c_out = between(0, 1) ? 256 : 320, f->w = between(3, 600);
+    f->kw = 3, f->stride = 2, f->c_in = between(0, 1) ? 256 : 320, f->c_out = between(0, 1) ? 256 : 320,
+    f->w = between(3, 600);
 }
 /* So long that tasks share no left factors. */
-static void long_halves_form(form *f) { f->kw = 1, f->c_in = 1600, f->c_out = 512, f->w = 801; }
-static void long_strided_form(form *f) { f->kw = 3, f->stride = 2, f->c_in = f->c_out = 256, f->w = 4100; }
+static void long_halves_form(form *f) {
+    f->kw = 1, f->c_in = 1600, f->c_out = 512, f->w = 801;
+}
+static void long_strided_form(form *f) {
+    f->kw = 3, f->stride = 2, f->c_in = f->c_out = 256, f->w = 4100;
+}
 
-static void test_conv1d(void **s) { (void)s; for_every_table(conv1d_form, 120); }
-static void test_conv1d_without_padding(void **s) { (void)s; for_every_table(no_pad_form, 60); }
+static void test_conv1d(void **s) {
+    (void)s;
+    for_every_table(conv1d_form, 120);
+}
+static void test_conv1d_without_padding(void **s) {
+    (void)s;
+    for_every_table(no_pad_form, 60);
+}
 static void test_grouped(void **s) {
     (void)s;
     for_every_table(grouped_form, 30);
     for_every_table(grouped_vectors_form, 15);
 }
-static void test_conv_transpose1d(void **s) { (void)s; for_every_table(transposed_form, 80); }
-static void test_conv2d(void **s) { (void)s; for_every_table(conv2d_form, 60); }
-static void test_conv_transpose2d(void **s) { (void)s; for_every_table(transposed2d_form, 40); }
-static void test_wide(void **s) { (void)s; for_every_table(wide_form, 16); }
+static void test_conv_transpose1d(void **s) {
+    (void)s;
+    for_every_table(transposed_form, 80);
+}
+static void test_conv2d(void **s) {
+    (void)s;
+    for_every_table(conv2d_form, 60);
+}
+static void test_conv_transpose2d(void **s) {
+    (void)s;
+    for_every_table(transposed2d_form, 40);
+}
+static void test_wide(void **s) {
+    (void)s;
+    for_every_table(wide_form, 16);
+}
 static void test_halves(void **s) {
     (void)s;
     for_every_table(halves_form, 8);
@@ -273,10 +327,10 @@ static void test_strided(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conv1d),      cmocka_unit_test(test_conv1d_without_padding),
-        cmocka_unit_test(test_grouped),     cmocka_unit_test(test_conv_transpose1d),
-        cmocka_unit_test(test_conv2d),      cmocka_unit_test(test_conv_transpose2d),
-        cmocka_unit_test(test_wide),        cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_conv1d),  cmocka_unit_test(test_conv1d_without_padding),
+        cmocka_unit_test(test_grouped), cmocka_unit_test(test_conv_transpose1d),
+        cmocka_unit_test(test_conv2d),  cmocka_unit_test(test_conv_transpose2d),
+        cmocka_unit_test(test_wide),    cmocka_unit_test(test_halves),
         cmocka_unit_test(test_strided),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,14 +9,20 @@
 #include "../nn/plan.h"
 
 static uint64_t state;
-static double uniform(void) { return (double)check_random_float(&state); }
-static int between(int low, int high) { return low + (int)(check_random(&state) % (uint64_t)(high - low + 1)); }
+static double uniform(void) {
+    return (double)check_random_float(&state);
+}
+static int between(int low, int high) {
+    return low + (int)(check_random(&state) % (uint64_t)(high - low + 1));
+}
 
 /* ---- random graphs ---- */
 
 enum { FRAMES = 37, CHANNELS = 24, VALUES = FRAMES * CHANNELS, NODES = 40, LAYERS = 4 };
 
-typedef struct layer { float weight[CHANNELS * CHANNELS * 3], bias[CHANNELS], bn[4][CHANNELS]; } layer;
+typedef struct layer {
+    float weight[CHANNELS * CHANNELS * 3], bias[CHANNELS], bn[4][CHANNELS];
+} layer;
 
 static nn_weights *make_layers(layer *l) {
     nn_weights *w;
@@ -24,7 +30,8 @@ static nn_weights *make_layers(layer *l) {
     for (int i = 0; i < LAYERS; i++) {
         static const char *const part[4] = {"weight", "bias", "running_mean", "running_var"};
         char name[64];
-        for (int k = 0; k < CHANNELS * CHANNELS * 3; k++) l[i].weight[k] = (float)(uniform() / sqrt(CHANNELS));
+        for (int k = 0; k < CHANNELS * CHANNELS * 3; k++)
+            l[i].weight[k] = (float)(uniform() / sqrt(CHANNELS));
         for (int k = 0; k < CHANNELS; k++) l[i].bias[k] = (float)uniform();
         snprintf(name, sizeof name, "conv%d.weight", i);
         nn_weights_add(w, name, 3, (int64_t[]){CHANNELS, CHANNELS, 3}, l[i].weight, NULL);
@@ -53,40 +60,75 @@ static void plain_conv(const layer *l, const double *x, double *y) {
 
 /* Appends one random node to the graph and computes the same plainly. */
 static nn_tensor random_node(nn_graph *g, nn_tensor *x, double (*v)[VALUES], int n, const layer *l) {
-    int a = between(n > 6 ? n - 6 : 0, n - 1), b = between(0, n - 1), k = between(0, LAYERS - 1), kind = between(0, 12);
+    int a = between(n > 6 ? n - 6 : 0, n - 1), b = between(0, n - 1), k = between(0, LAYERS - 1),
+        kind = between(0, 12);
     double *y = v[n];
     for (int i = 0; i < VALUES; i++) {
         double p = v[a][i], q = v[b][i];
         int c = i % CHANNELS;
         switch (kind) {
-        case 0: y[i] = p + q; break;
-        case 1: y[i] = p - q; break;
-        case 2: y[i] = tanh(p) * tanh(q); break;
-        case 3: y[i] = p * -0.75; break;
-        case 4: y[i] = p > 0 ? p : 0; break;
-        case 5: y[i] = p < 0 ? 0.1 * p : p; break;
-        case 6: y[i] = tanh(p); break;
-        case 7: y[i] = p / 2 * (1 + erf(p / sqrt(2))); break;
-        case 8: y[i] = 1 / (1 + exp(-p)); break;
-        case 9: y[i] = (p - (double)l[k].bn[2][c]) / sqrt((double)l[k].bn[3][c] + 1e-5) * (double)l[k].bn[0][c] + (double)l[k].bn[1][c]; break;
-        default: break;
+        case 0:
+            y[i] = p + q;
+            break;
+        case 1:
+            y[i] = p - q;
+            break;
+        case 2:
+            y[i] = tanh(p) * tanh(q);
+            break;
+        case 3:
+            y[i] = p * -0.75;
+            break;
+        case 4:
+            y[i] = p > 0 ? p : 0;
+            break;
+        case 5:
+            y[i] = p < 0 ? 0.1 * p : p;
+            break;
+        case 6:
+            y[i] = tanh(p);
+            break;
+        case 7:
+            y[i] = p / 2 * (1 + erf(p / sqrt(2)));
+            break;
+        case 8:
+            y[i] = 1 / (1 + exp(-p));
+            break;
+        case 9:
+            y[i] = (p - (double)l[k].bn[2][c]) / sqrt((double)l[k].bn[3][c] + 1e-5) * (double)l[k].bn[0][c] +
+                   (double)l[k].bn[1][c];
+            break;
+        default:
+            break;
         }
     }
     char conv[32], bn[32];
     snprintf(conv, sizeof conv, "conv%d", k);
     snprintf(bn, sizeof bn, "bn%d", k);
     switch (kind) {
-    case 0: return nn_add(g, x[a], x[b]);
-    case 1: return nn_sub(g, x[a], x[b]);
-    case 2: return nn_mul(g, nn_tanh(g, x[a]), nn_tanh(g, x[b]));
-    case 3: return nn_scale(g, x[a], -0.75f);
-    case 4: return nn_relu(g, x[a]);
-    case 5: return nn_leaky_relu(g, x[a], 0.1f);
-    case 6: return nn_tanh(g, x[a]);
-    case 7: return nn_gelu(g, x[a]);
-    case 8: return nn_sigmoid(g, x[a]);
-    case 9: return nn_batch_norm(g, x[a], bn);
-    default: plain_conv(&l[k], v[a], y); return nn_conv1d(g, x[a], conv, .pad = 1);
+    case 0:
+        return nn_add(g, x[a], x[b]);
+    case 1:
+        return nn_sub(g, x[a], x[b]);
+    case 2:
+        return nn_mul(g, nn_tanh(g, x[a]), nn_tanh(g, x[b]));
+    case 3:
+        return nn_scale(g, x[a], -0.75f);
+    case 4:
+        return nn_relu(g, x[a]);
+    case 5:
+        return nn_leaky_relu(g, x[a], 0.1f);
+    case 6:
+        return nn_tanh(g, x[a]);
+    case 7:
+        return nn_gelu(g, x[a]);
+    case 8:
+        return nn_sigmoid(g, x[a]);
+    case 9:
+        return nn_batch_norm(g, x[a], bn);
+    default:
+        plain_conv(&l[k], v[a], y);
+        return nn_conv1d(g, x[a], conv, .pad = 1);
     }
 }
 
@@ -132,7 +174,8 @@ static void test_random_graphs(void **s) {
             nn_plan_read(p, name, got);
             for (int k = 0; k < VALUES; k++) want[k] = (float)v[i][k];
             double snr = check_snr_db(got, want, VALUES);
-            if (snr < 100 && check_max_error(got, want, VALUES) > 1e-6) fail_msg("round %d node %d of %d: %g dB", round, i, n, snr);
+            if (snr < 100 && check_max_error(got, want, VALUES) > 1e-6)
+                fail_msg("round %d node %d of %d: %g dB", round, i, n, snr);
             least = fmin(least, snr);
         }
         nn_plan_free(p);
@@ -149,7 +192,8 @@ static void test_slab_is_shared(void **s) {
     nn_weights *w = make_layers(l);
     nn_graph *g = nn_graph_new(w);
     nn_tensor x = nn_input(g, "x", 1, 5000, CHANNELS);
-    for (int i = 0; i < 30; i++) x = nn_add(g, x, nn_conv1d(g, nn_leaky_relu(g, x, 0.1f), nn_name(g, "conv%d", i % LAYERS), .pad = 1));
+    for (int i = 0; i < 30; i++)
+        x = nn_add(g, x, nn_conv1d(g, nn_leaky_relu(g, x, 0.1f), nn_name(g, "conv%d", i % LAYERS), .pad = 1));
     nn_output(g, x, "y");
     nn_device *d;
     nn_plan *p;
@@ -168,15 +212,21 @@ static void test_slab_is_shared(void **s) {
 enum { HALF = CHANNELS / 2, FOLDS = 11 };
 
 static nn_weights *make_linear_layers(void) {
-    static const struct { const char *name; int out, in, taps; } layers[] = {
-        {"square", CHANNELS, CHANNELS, 1}, {"wide", 2 * CHANNELS, CHANNELS, 1}, {"narrow", HALF, CHANNELS, 1},
-        {"up", 2 * CHANNELS, HALF, 1}, {"taps", CHANNELS, CHANNELS, 3}};
+    static const struct {
+        const char *name;
+        int out, in, taps;
+    } layers[] = {{"square", CHANNELS, CHANNELS, 1},
+                  {"wide", 2 * CHANNELS, CHANNELS, 1},
+                  {"narrow", HALF, CHANNELS, 1},
+                  {"up", 2 * CHANNELS, HALF, 1},
+                  {"taps", CHANNELS, CHANNELS, 3}};
     static float v[2 * CHANNELS * CHANNELS * 3];
     nn_weights *w;
     assert_int_equal(nn_weights_new(&w, "linear", NULL), 0);
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
         char name[32];
-        for (int k = 0; k < layers[i].out * layers[i].in * layers[i].taps; k++) v[k] = (float)(uniform() / sqrt(CHANNELS));
+        for (int k = 0; k < layers[i].out * layers[i].in * layers[i].taps; k++)
+            v[k] = (float)(uniform() / sqrt(CHANNELS));
         snprintf(name, sizeof name, "%s.weight", layers[i].name);
         nn_weights_add(w, name, 3, (int64_t[]){layers[i].out, layers[i].in, layers[i].taps}, v, NULL);
         for (int k = 0; k < layers[i].out; k++) v[k] = (float)uniform();
@@ -299,7 +349,8 @@ static void test_views(void **s) {
     for (int number = 0; number < CASES; number++) {
         nn_plan *p;
         nn_graph *g = nn_graph_new(w);
-        nn_tensor tx = nn_input(g, "x", 1, ROWS, CHANNELS), tz = nn_input(g, "z", 1, ROWS, CHANNELS), y = NULL;
+        nn_tensor tx = nn_input(g, "x", 1, ROWS, CHANNELS), tz = nn_input(g, "z", 1, ROWS, CHANNELS),
+                  y = NULL;
         if (number == 0) {
             nn_tensor t = nn_tanh(g, nn_input(g, "row", 1, 1, CHANNELS));
             y = nn_mul(g, nn_slice(g, tx, 0, PART), nn_slice(g, t, 12, PART));
@@ -308,13 +359,15 @@ static void test_views(void **s) {
             nn_tensor t = nn_tanh(g, tx);
             if (number == 1) {
                 y = nn_frames(g, nn_frames(g, t, 2, LENGTH + 10), 4, LENGTH);
-                y = nn_add(g, nn_add(g, y, nn_frames(g, nn_tanh(g, tz), 0, LENGTH)), nn_frames(g, tz, 0, LENGTH));
+                y = nn_add(g, nn_add(g, y, nn_frames(g, nn_tanh(g, tz), 0, LENGTH)),
+                           nn_frames(g, tz, 0, LENGTH));
             }
             if (number == 2) y = nn_mul(g, nn_add(g, t, tz), nn_frames(g, t, 0, 1));
             if (number == 3) y = nn_frames(g, t, 5, LENGTH);
         }
         nn_output(g, y, "y");
-        if (number == 3) nn_output(g, nn_conv1d(g, nn_conv1d(g, tx, "taps", .pad = 1), "taps", .pad = 1), "later");
+        if (number == 3)
+            nn_output(g, nn_conv1d(g, nn_conv1d(g, tx, "taps", .pad = 1), "taps", .pad = 1), "later");
         if (nn_plan_new(&p, g, d, &e)) fail_msg("%d: %s", number, e.text);
         assert_int_equal(nodes_run(p), nodes[number]);
         const nn_shape shape = nn_plan_shape(p, "y");
@@ -346,8 +399,11 @@ static void test_errors_stick(void **s) {
     nn_device *d;
     assert_int_equal(nn_device_open(&d, "cpu", 1, NULL), 0);
     for (int kind = 0; kind < 5; kind++) {
-        static const char *const says[5][2] = {{"no.such", "missing"}, {"conv0", "24 channels"}, {"concat", "differ"},
-                                               {"bn9", "missing"}, {"slice", "20..29 of 24"}};
+        static const char *const says[5][2] = {{"no.such", "missing"},
+                                               {"conv0", "24 channels"},
+                                               {"concat", "differ"},
+                                               {"bn9", "missing"},
+                                               {"slice", "20..29 of 24"}};
         nn_graph *g = nn_graph_new(w);
         nn_tensor x = nn_input(g, "x", 1, 10, CHANNELS), narrow = nn_input(g, "n", 1, 9, 7), y = NULL;
         if (kind == 0) y = nn_conv1d(g, x, "no.such");
@@ -383,7 +439,9 @@ static void test_bad_cpu_devices(void **s) { /* names: test_vulkan_device.c */
 
 /* ---- pool ---- */
 
-typedef struct tally { atomic_int times[1000]; } tally;
+typedef struct tally {
+    atomic_int times[1000];
+} tally;
 static void count_task(void *context, int task, int thread) {
     (void)thread;
     atomic_fetch_add(&((tally *)context)->times[task], 1);
@@ -453,7 +511,7 @@ static void test_branches_share_no_bytes(void **s) {
     size_t bytes[2];
     for (int i = 0; i < VALUES; i++) x[i] = (float)uniform(), side[i] = (float)uniform();
     assert_int_equal(nn_device_open(&d, "cpu", 1, NULL), 0);
-    for (int run = 0; run < 3; run++) {      /* without a branch, with one, with the wrong weights */
+    for (int run = 0; run < 3; run++) { /* without a branch, with one, with the wrong weights */
         nn_plan *p = NULL;
         if (nn_plan_new(&p, two_chains(a, run == 2 ? a : b, run == 1), d, &e)) fail_msg("%s", e.text);
         if (run < 2) bytes[run] = p->slab_bytes;
@@ -491,7 +549,11 @@ static void test_branches_share_no_bytes(void **s) {
 
 /* ---- cache ---- */
 
-typedef struct builder { nn_weights *w; nn_device *d; int built; } builder;
+typedef struct builder {
+    nn_weights *w;
+    nn_device *d;
+    int built;
+} builder;
 static nn_code build(void *context, const int64_t key[2], nn_plan **out, nn_error *e) {
     builder *b = context;
     b->built++;
@@ -506,7 +568,9 @@ static void test_cache_keeps_the_recent(void **s) {
     builder b = {.w = make_layers(l)};
     assert_int_equal(nn_device_open(&b.d, "cpu", 1, NULL), 0);
     nn_plan_cache *c = nn_plan_cache_new(3, build, &b);
-    static const struct { int length, built; } asks[] = {{10, 1}, {20, 2}, {30, 3}, {10, 3}, {40, 4}, {10, 4}, {30, 4}, {20, 5}, {0, 6}, {20, 6}};
+    static const struct {
+        int length, built;
+    } asks[] = {{10, 1}, {20, 2}, {30, 3}, {10, 3}, {40, 4}, {10, 4}, {30, 4}, {20, 5}, {0, 6}, {20, 6}};
     for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
         nn_plan *p = NULL;
         nn_error e = {0};
@@ -522,10 +586,14 @@ static void test_cache_keeps_the_recent(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_graphs),   cmocka_unit_test(test_slab_is_shared),
-        cmocka_unit_test(test_errors_stick),    cmocka_unit_test(test_bad_cpu_devices),
-        cmocka_unit_test(test_pool_runs_every_task_once), cmocka_unit_test(test_cache_keeps_the_recent),
-        cmocka_unit_test(test_branches_share_no_bytes), cmocka_unit_test(test_few_nodes_give_the_same),
+        cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_slab_is_shared),
+        cmocka_unit_test(test_errors_stick),
+        cmocka_unit_test(test_bad_cpu_devices),
+        cmocka_unit_test(test_pool_runs_every_task_once),
+        cmocka_unit_test(test_cache_keeps_the_recent),
+        cmocka_unit_test(test_branches_share_no_bytes),
+        cmocka_unit_test(test_few_nodes_give_the_same),
         cmocka_unit_test(test_views),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,7 +54,8 @@ static int verify(const char *reference, const char *voice, const char *content,
     return rvc_verify_main(n, (char **)argv);
 }
 
-static const char *const full_size[] = {"rvc_v2_40k", "rvc_v1_32k", "rvc_v2_48k_nof0", "hubert_base", "rmvpe"};
+static const char *const full_size[] = {"rvc_v2_40k", "rvc_v1_32k", "rvc_v2_48k_nof0", "hubert_base",
+                                        "rmvpe"};
 
 /* Skips where the full-size networks cannot or should not be run. A test that takes them ends with remove_full. */
 static const char *full(const char *name) {
@@ -62,7 +63,8 @@ static const char *full(const char *name) {
         print_message("skipped: the full-size networks run without sanitizers, the small ones with them\n");
         skip();
     }
-    setenv("RVC_PACKED", "off", 1); /* the small ones and test_packed keep packed files; these would be a gigabyte */
+    setenv("RVC_PACKED", "off",
+           1); /* the small ones and test_packed keep packed files; these would be a gigabyte */
     const char *path = check_full(name);
     if (!path) skip();
     return path;
@@ -71,7 +73,8 @@ static const char *full(const char *name) {
 static int remove_full(void **state) {
     (void)state;
     unsetenv("RVC_PACKED");
-    for (size_t i = 0; i < sizeof full_size / sizeof *full_size; i++) remove(check_model_path("full", full_size[i]));
+    for (size_t i = 0; i < sizeof full_size / sizeof *full_size; i++)
+        remove(check_model_path("full", full_size[i]));
     return 0;
 }
 

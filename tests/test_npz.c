@@ -170,8 +170,10 @@ static void test_every_dtype_round_trip(void **state) {
 static void test_config_kept_as_an_array(void **state) {
     (void)state;
     const made members[] = {
-        {"config.json.npy", "{'descr': '|S8', 'fortran_order': False, 'shape': (), }", "{\"b\": 2}", 8, 1, false},
-        {"x.npy", "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }", floats, sizeof floats, 1, false},
+        {"config.json.npy", "{'descr': '|S8', 'fortran_order': False, 'shape': (), }", "{\"b\": 2}", 8, 1,
+         false},
+        {"x.npy", "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }", floats, sizeof floats, 1,
+         false},
     };
     char *path = make(members, 2), *text;
     npz *z;

@@ -13,8 +13,12 @@
 #include "check_vulkan.h"
 
 static uint64_t state;
-static double uniform(void) { return (double)check_random_float(&state); }
-static int between(int low, int high) { return low + (int)((uniform() + 1) / 2 * (high - low + 1)); }
+static double uniform(void) {
+    return (double)check_random_float(&state);
+}
+static int between(int low, int high) {
+    return low + (int)((uniform() + 1) / 2 * (high - low + 1));
+}
 
 /* ---- devices ---- */
 
@@ -82,7 +86,8 @@ static float *run(nn_device *d, nn_graph *g, const input *in, const char *name) 
         if (nn_plan_run(p, &e)) fail_msg("%s: %s", nn_device_name(d), e.text);
         nn_plan_read(p, name, turn ? second : first);
     }
-    assert_memory_equal(first, second, n * sizeof *first); /* nothing is left over, nothing is left to chance */
+    assert_memory_equal(first, second,
+                        n * sizeof *first); /* nothing is left over, nothing is left to chance */
     nn_plan_free(p);
     free(second);
     return first;
@@ -97,7 +102,8 @@ typedef struct form {
     float slope; /* of a leaky ReLU before it; 1: none */
 } form;
 
-static void add_random(nn_weights *w, const char *name, int rank, const int64_t *shape, double offset, double scale) {
+static void add_random(nn_weights *w, const char *name, int rank, const int64_t *shape, double offset,
+                       double scale) {
     size_t n = 1;
     for (int i = 0; i < rank; i++) n *= (size_t)shape[i];
     float *v = malloc(n * sizeof *v);
@@ -109,9 +115,11 @@ static void add_random(nn_weights *w, const char *name, int rank, const int64_t 
 static nn_weights *form_weights(const form *f) {
     nn_weights *w;
     assert_int_equal(nn_weights_new(&w, "test", NULL), 0);
-    int64_t shape[4] = {f->transposed ? f->c_in : f->c_out, (f->transposed ? f->c_out : f->c_in) / f->groups, f->kh, f->kw};
+    int64_t shape[4] = {f->transposed ? f->c_in : f->c_out, (f->transposed ? f->c_out : f->c_in) / f->groups,
+                        f->kh, f->kw};
     if (f->kh == 1 && f->h == 1) shape[2] = f->kw;
-    add_random(w, "layer.weight", f->kh == 1 && f->h == 1 ? 3 : 4, shape, 0, 1 / sqrt((double)f->c_in * f->kw * f->kh / f->groups));
+    add_random(w, "layer.weight", f->kh == 1 && f->h == 1 ? 3 : 4, shape, 0,
+               1 / sqrt((double)f->c_in * f->kw * f->kh / f->groups));
     const int64_t vector[1] = {f->c_out};
     if (f->bias) add_random(w, "layer.bias", 1, vector, 0, 1);
     static const char *const part[4] = {"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"};
@@ -130,8 +138,8 @@ static nn_graph *form_graph(const form *f, nn_weights *w) {
     else if (f->transposed)
         y = nn_conv_transpose1d(g, y, "layer", .stride = f->stride, .pad = f->pad);
     else
-        y = nn_conv1d(g, y, "layer", .stride = f->stride, .pad = f->pad, .dilation = f->dilation, .groups = f->groups,
-                      .drop_last = f->drop, .no_bias = !f->bias);
+        y = nn_conv1d(g, y, "layer", .stride = f->stride, .pad = f->pad, .dilation = f->dilation,
+                      .groups = f->groups, .drop_last = f->drop, .no_bias = !f->bias);
     if (f->batch_norm) y = nn_batch_norm(g, y, "bn");
     if (f->relu) y = nn_relu(g, y);
     if (f->gelu) y = nn_gelu(g, y);
@@ -156,7 +164,9 @@ static void check_form(const form *f, const pair *p) {
     if (nn_graph_error(g)->code) fail_msg("%s", nn_graph_error(g)->text);
     const size_t n_in = (size_t)f->h * (size_t)f->w * (size_t)f->c_in;
     /* the output is at most this large: k - stride = 2 pad in transposed forms */
-    const size_t n_out = ((size_t)f->h * 2 * (size_t)(f->w + 2 * f->pad) * (size_t)(f->transposed ? f->stride : 1) + 1) * (size_t)f->c_out * 2;
+    const size_t n_out =
+        ((size_t)f->h * 2 * (size_t)(f->w + 2 * f->pad) * (size_t)(f->transposed ? f->stride : 1) + 1) *
+        (size_t)f->c_out * 2;
     float *x = random_values(n_in), *r = random_values(n_out), *b = random_values((size_t)f->c_out);
     const input in[MOST_INPUTS] = {{"x", x}, {"r", r}, {"b", b}};
     nn_plan *sizes = NULL;
@@ -167,9 +177,11 @@ static void check_form(const form *f, const pair *p) {
     float *want = run(p->device[0], g, in, "y"), *got = run(p->device[1], h, in, "y");
     const double db = check_snr_db(got, want, n);
     if (!(db >= p->least_db))
-        fail_msg("%s %s: %.1f dB: h %d w %d c %d->%d k %dx%d s %d p %d d %d g %d t%d bias%d bn%d relu%d res%d row%d slope %g",
-                 nn_device_name(p->device[1]), p->what, db, f->h, f->w, f->c_in, f->c_out, f->kh, f->kw, f->stride, f->pad,
-                 f->dilation, f->groups, f->transposed, f->bias, f->batch_norm, f->relu, f->residual, f->row, (double)f->slope);
+        fail_msg("%s %s: %.1f dB: h %d w %d c %d->%d k %dx%d s %d p %d d %d g %d t%d bias%d bn%d relu%d "
+                 "res%d row%d slope %g",
+                 nn_device_name(p->device[1]), p->what, db, f->h, f->w, f->c_in, f->c_out, f->kh, f->kw,
+                 f->stride, f->pad, f->dilation, f->groups, f->transposed, f->bias, f->batch_norm, f->relu,
+                 f->residual, f->row, (double)f->slope);
     free(want), free(got), free(x), free(r), free(b);
     nn_weights_free(w);
 }
@@ -188,12 +200,14 @@ static void aligned_form(form *f) { /* channels that vectors and matrices like *
     f->c_in = 8 * between(1, 24), f->c_out = 8 * between(1, 24);
 }
 static void deep_form(form *f) { /* few outputs, long sums: split */
-    f->w = between(1, 40), f->c_in = 64 * between(4, 8), f->c_out = between(0, 1) ? 8 * between(1, 8) : between(1, 64);
+    f->w = between(1, 40), f->c_in = 64 * between(4, 8),
+    f->c_out = between(0, 1) ? 8 * between(1, 8) : between(1, 64);
     f->kw = 2 * between(0, 2) + 1, f->pad = f->kw / 2;
 }
 static void narrow_form(form *f) { /* few input channels: flat */
     conv1d_form(f);
-    f->dilation = 1, f->c_in = between(1, 7), f->kw = between(2, 40), f->pad = between(0, f->kw / 2), f->w += f->kw;
+    f->dilation = 1, f->c_in = between(1, 7), f->kw = between(2, 40), f->pad = between(0, f->kw / 2),
+    f->w += f->kw;
 }
 static void grouped_form(form *f) {
     f->groups = between(2, 8), f->c_in = f->groups * 4 * between(1, 6), f->c_out = f->groups * between(1, 40);
@@ -206,27 +220,33 @@ static void transposed_form(form *f) {
 }
 static void image_form(form *f) {
     f->h = between(2, 40), f->w = between(1, 40), f->kh = f->kw = 2 * between(0, 2) + 1, f->pad = f->kw / 2;
-    f->c_in = between(0, 1) ? between(1, 40) : 8 * between(1, 8), f->c_out = between(1, 70), f->bias = between(0, 1);
+    f->c_in = between(0, 1) ? between(1, 40) : 8 * between(1, 8), f->c_out = between(1, 70),
+    f->bias = between(0, 1);
 }
 static void transposed_image_form(form *f) {
     image_form(f);
-    f->h = between(2, 20), f->w = between(1, 20), f->kh = f->kw = 3, f->pad = 1, f->stride = 2, f->transposed = true;
+    f->h = between(2, 20), f->w = between(1, 20), f->kh = f->kw = 3, f->pad = 1, f->stride = 2,
+    f->transposed = true;
 }
 static void block_form(form *f) { /* the pitch network's, whose products are pairs on matrices */
-    f->h = between(2, 50), f->w = between(0, 1) ? 4 << between(0, 4) : between(1, 40), f->kh = f->kw = 3, f->pad = 1;
-    f->c_in = 16 * between(1, 8), f->c_out = between(0, 3) ? 16 * between(1, 8) : between(1, 40), f->bias = between(0, 1);
+    f->h = between(2, 50), f->w = between(0, 1) ? 4 << between(0, 4) : between(1, 40), f->kh = f->kw = 3,
+    f->pad = 1;
+    f->c_in = 16 * between(1, 8), f->c_out = between(0, 3) ? 16 * between(1, 8) : between(1, 40),
+    f->bias = between(0, 1);
     if (between(0, 3) == 0) f->kh = f->kw = 1, f->pad = 0;
 }
 static void up_form(form *f) {
     block_form(f);
     f->kh = f->kw = 3, f->pad = 1, f->stride = 2, f->transposed = true, f->c_out = 16 * between(1, 4);
 }
-static void linear_form(form *f) { f->w = between(1, 500), f->c_in = between(1, 200), f->c_out = between(1, 300); }
+static void linear_form(form *f) {
+    f->w = between(1, 500), f->c_in = between(1, 200), f->c_out = between(1, 300);
+}
 
 typedef void random_form(form *f);
-static random_form *const forms[] = {conv1d_form,     aligned_form, deep_form,   narrow_form, grouped_form,
-                                     transposed_form, image_form,   transposed_image_form, linear_form,
-                                     block_form,      up_form};
+static random_form *const forms[] = {conv1d_form,  aligned_form,    deep_form,  narrow_form,
+                                     grouped_form, transposed_form, image_form, transposed_image_form,
+                                     linear_form,  block_form,      up_form};
 enum { FORMS = sizeof forms / sizeof *forms };
 
 /* `rounds` of every form; 0: the few that try a tile. */
@@ -243,7 +263,8 @@ static void check_forms(int precision, const char *path, int rounds, int seed) {
     state = (uint64_t)seed;
     for (size_t k = 0; k < FORMS; k++)
         for (int i = 0; i < (few ? fewest[k] : rounds); i++) {
-            form f = {.h = 1, .kh = 1, .kw = 1, .stride = 1, .dilation = 1, .groups = 1, .slope = 1, .bias = true};
+            form f = {
+                .h = 1, .kh = 1, .kw = 1, .stride = 1, .dilation = 1, .groups = 1, .slope = 1, .bias = true};
             forms[k](&f);
             f.relu = between(0, 1), f.residual = between(0, 1);
             if (!few) {
@@ -346,7 +367,8 @@ static void open_weights(open_network *o, const network *k) {
     nn_error e = {0};
     *o = (open_network){0};
     if (nn_weights_open(&o->weights, check_small("vulkan", k->model), &e)) fail_msg("%s", e.text);
-    if (!strncmp(k->model, "voice", 5) && rvc_voice_config_read(&o->config, o->weights, &e)) fail_msg("%s", e.text);
+    if (!strncmp(k->model, "voice", 5) && rvc_voice_config_read(&o->config, o->weights, &e))
+        fail_msg("%s", e.text);
 }
 
 static void make_inputs(open_network *o, const network *k, nn_device *cpu) {
@@ -392,7 +414,8 @@ static void check_networks(int precision) {
         float *got = run(d, k->build(o.weights, &o.config, k->length), o.in, k->output);
         const double db = check_snr_db(got, want, n), least = k->least_db[precision == 16];
         print_message("f%d %-18s %-8s %6.1f dB\n", precision, k->model, k->output, db);
-        if (!(db >= least)) fail_msg("f%d %s %s: %.1f dB, at least %.0f expected", precision, k->model, k->output, db, least);
+        if (!(db >= least))
+            fail_msg("f%d %s %s: %.1f dB, at least %.0f expected", precision, k->model, k->output, db, least);
         free(want), free(got);
         close_network(&o);
     }
@@ -481,14 +504,10 @@ static void test_too_large(void **s) {
 int main(void) {
     check_vulkan_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conv_f32),
-        cmocka_unit_test(test_conv_f16),
-        cmocka_unit_test(test_plain_tiles),
-        cmocka_unit_test(test_matrix_tiles),
-        cmocka_unit_test(test_networks_f32),
-        cmocka_unit_test(test_networks_f16),
-        cmocka_unit_test(test_shared_device),
-        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_conv_f32),      cmocka_unit_test(test_conv_f16),
+        cmocka_unit_test(test_plain_tiles),   cmocka_unit_test(test_matrix_tiles),
+        cmocka_unit_test(test_networks_f32),  cmocka_unit_test(test_networks_f16),
+        cmocka_unit_test(test_shared_device), cmocka_unit_test(test_too_large),
     };
     return cmocka_run_group_tests(tests, list_devices, NULL);
 }

@@ -96,7 +96,9 @@ static nn_code run_as(nn_device *d, nn_weights *w, bool profile, float *y, nn_er
     return code;
 }
 
-static nn_code run(nn_device *d, nn_weights *w, float *y, nn_error *e) { return run_as(d, w, false, y, e); }
+static nn_code run(nn_device *d, nn_weights *w, float *y, nn_error *e) {
+    return run_as(d, w, false, y, e);
+}
 
 static void run_well(nn_device *d, nn_weights *w, float *y) {
     nn_error e = {0};
@@ -174,8 +176,8 @@ static void test_beside(void **state) {
     run_well(beside, w, other);
     assert_memory_equal(first, other, sizeof first);
     const size_t weights = 3 * CHANNELS * CHANNELS * TAPS * sizeof(float);
-    print_message("%zu bytes, and %zu with a second device; the weights alone are %zu\n", before, nn_device_memory(beside),
-                  weights);
+    print_message("%zu bytes, and %zu with a second device; the weights alone are %zu\n", before,
+                  nn_device_memory(beside), weights);
     assert_true(nn_device_memory(beside) - before <= before - weights); /* only the slab is there twice */
     nn_device_close(d);                                                 /* the other one goes on */
     run_well(beside, w, other);
@@ -344,7 +346,8 @@ static void test_peak(void **state) {
         nn_error e = {0};
         nn_peak peak;
         if (nn_vulkan_peak(d, &peak, &e)) fail_msg("%s", e.text);
-        print_message("%s: %.3g and %.3g operations, %.3g bytes a second\n", nn_device_name(d), peak.f16, peak.f32, peak.bytes);
+        print_message("%s: %.3g and %.3g operations, %.3g bytes a second\n", nn_device_name(d), peak.f16,
+                      peak.f32, peak.bytes);
         assert_true(isfinite(peak.f16) && isfinite(peak.bytes));
         assert_true(peak.bytes > 0 && peak.f32 > 0 && peak.f16 >= peak.f32);
         nn_device_close(d);
@@ -354,10 +357,11 @@ static void test_peak(void **state) {
 int main(void) {
     check_vulkan_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_list),          cmocka_unit_test(test_beside),
-        cmocka_unit_test(test_threads),    cmocka_unit_test(test_profile),
-        cmocka_unit_test(test_small_pages), cmocka_unit_test(test_staged), cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_list),
+        cmocka_unit_test(test_beside),  cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_profile), cmocka_unit_test(test_small_pages),
+        cmocka_unit_test(test_staged),  cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_lost),    cmocka_unit_test(test_peak),
     };
     return cmocka_run_group_tests(tests, find_devices, NULL);
 }

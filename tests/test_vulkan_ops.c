@@ -366,7 +366,8 @@ static void test_folds(void **state) {
         for (int k = 0; k < 2; k++) trial_input(&t, 1, frames, c, 0, 1);
         trial_input(&t, 1, 1, 2 * c, 0, 1);
         for (int k = 1; k <= 2; k++) {
-            trial_weight(&t, k == 1 ? "square.weight" : "wide.weight", 2, (int64_t[]){k * c, c}, 0, 2 * scale);
+            trial_weight(&t, k == 1 ? "square.weight" : "wide.weight", 2, (int64_t[]){k * c, c}, 0,
+                         2 * scale);
             trial_vector(&t, k == 1 ? "square.bias" : "wide.bias", k * c, 0, 1);
         }
         trial_check(&t);

@@ -9,27 +9,115 @@
 #include "../nn/vulkan/device.h"
 #include "../nn/vulkan/specialize.h"
 
-enum { HEADER = 5, OP_NAME = 5, OP_DECORATE = 71, OP_STORE = 62, OP_BRANCH = 249, OP_BRANCH_CONDITIONAL = 250, SPEC_ID = 1 };
+enum {
+    HEADER = 5,
+    OP_NAME = 5,
+    OP_DECORATE = 71,
+    OP_STORE = 62,
+    OP_BRANCH = 249,
+    OP_BRANCH_CONDITIONAL = 250,
+    SPEC_ID = 1
+};
 
 /* void main() { if (K == 7) slab = 1; else slab = 2; } with specialisation constant 3 as K, 5 where it is not given. */
 static const uint32_t either[] = {
-    0x07230203, 0x00010300, 0, 32, 0,
-    2u << 16 | 17, 1,                                  /* capability Shader */
-    3u << 16 | 14, 0, 1,                               /* memory model */
-    5u << 16 | 15, 5, 1, 0x6e69616d, 0,                /* entry point "main" */
-    6u << 16 | 16, 1, 17, 1, 1, 1,                     /* local size */
-    4u << 16 | 71, 10, 1, 3,                           /* K is constant 3 */
-    2u << 16 | 19, 2, 3u << 16 | 33, 3, 2,             /* void, its function */
-    4u << 16 | 21, 4, 32, 0, 2u << 16 | 20, 5,         /* uint, bool */
-    4u << 16 | 32, 6, 6, 4, 4u << 16 | 59, 6, 7, 6,    /* a private uint */
-    4u << 16 | 50, 4, 10, 5,                           /* K */
-    4u << 16 | 43, 4, 11, 7, 4u << 16 | 43, 4, 12, 1, 4u << 16 | 43, 4, 13, 2,
-    5u << 16 | 54, 2, 1, 0, 3, 2u << 16 | 248, 20,
-    5u << 16 | 170, 5, 21, 10, 11,                     /* K == 7 */
-    3u << 16 | 247, 24, 0, 4u << 16 | 250, 21, 22, 23,
-    2u << 16 | 248, 22, 3u << 16 | 62, 7, 12, 2u << 16 | 249, 24,
-    2u << 16 | 248, 23, 3u << 16 | 62, 7, 13, 2u << 16 | 249, 24,
-    2u << 16 | 248, 24, 1u << 16 | 253, 1u << 16 | 56,
+    0x07230203,
+    0x00010300,
+    0,
+    32,
+    0,
+    2u << 16 | 17,
+    1, /* capability Shader */
+    3u << 16 | 14,
+    0,
+    1, /* memory model */
+    5u << 16 | 15,
+    5,
+    1,
+    0x6e69616d,
+    0, /* entry point "main" */
+    6u << 16 | 16,
+    1,
+    17,
+    1,
+    1,
+    1, /* local size */
+    4u << 16 | 71,
+    10,
+    1,
+    3, /* K is constant 3 */
+    2u << 16 | 19,
+    2,
+    3u << 16 | 33,
+    3,
+    2, /* void, its function */
+    4u << 16 | 21,
+    4,
+    32,
+    0,
+    2u << 16 | 20,
+    5, /* uint, bool */
+    4u << 16 | 32,
+    6,
+    6,
+    4,
+    4u << 16 | 59,
+    6,
+    7,
+    6, /* a private uint */
+    4u << 16 | 50,
+    4,
+    10,
+    5, /* K */
+    4u << 16 | 43,
+    4,
+    11,
+    7,
+    4u << 16 | 43,
+    4,
+    12,
+    1,
+    4u << 16 | 43,
+    4,
+    13,
+    2,
+    5u << 16 | 54,
+    2,
+    1,
+    0,
+    3,
+    2u << 16 | 248,
+    20,
+    5u << 16 | 170,
+    5,
+    21,
+    10,
+    11, /* K == 7 */
+    3u << 16 | 247,
+    24,
+    0,
+    4u << 16 | 250,
+    21,
+    22,
+    23,
+    2u << 16 | 248,
+    22,
+    3u << 16 | 62,
+    7,
+    12,
+    2u << 16 | 249,
+    24,
+    2u << 16 | 248,
+    23,
+    3u << 16 | 62,
+    7,
+    13,
+    2u << 16 | 249,
+    24,
+    2u << 16 | 248,
+    24,
+    1u << 16 | 253,
+    1u << 16 | 56,
 };
 enum { WORDS = sizeof either / sizeof *either };
 
@@ -73,7 +161,7 @@ static void test_what_is_not_known_stays(void **state) {
     for (size_t i = HEADER; i < WORDS; i += code[i] >> 16)
         if ((code[i] & 0xffff) == 50) { /* K from memory: a load in place of the comparison's operand */
             code[i] = 4u << 16 | 43;
-            code[i + 1] = 5;            /* of a type that is no integer */
+            code[i + 1] = 5; /* of a type that is no integer */
         }
     assert_true(nn_vk_specialize(code, WORDS, NULL, 0, &out, &words));
     assert_int_equal(count_op(out, words, OP_BRANCH_CONDITIONAL, &at), 1);
@@ -125,7 +213,7 @@ static void test_shaders(void **state) {
     (void)state;
     uint32_t constant[NN_VK_ALL_CONSTANTS] = {255, 255, 255, 255, 255, 255, [NN_VK_LANES] = 32};
     size_t longest = 0, longest_special = 0;
-    int refused = 0;                 /* a loop that is left at once is not dealt with */
+    int refused = 0; /* a loop that is left at once is not dealt with */
     for (int i = 0; i < nn_vk_shader_count; i++) {
         const nn_vk_shader *s = &nn_vk_shaders[i];
         uint32_t *out;
@@ -170,7 +258,8 @@ static void test_halves(void **state) {
     }
     for (int round = 0; round < 64; round++) {
         for (int i = 0; i < N; i++) {
-            const uint32_t exponent = (uint32_t)(check_random_float(&seed) * 28 + 112) & 255, bits = (uint32_t)(seed >> 20) & 0x7fffff;
+            const uint32_t exponent = (uint32_t)(check_random_float(&seed) * 28 + 112) & 255,
+                           bits = (uint32_t)(seed >> 20) & 0x7fffff;
             from[i] = nn_vk_of_bits(exponent << 23 | (i % 3 ? bits : bits & 0x7ff000) | (uint32_t)i << 31);
         }
         nn_vk_halves(half, from, N);

@@ -163,7 +163,8 @@ void verify_compare_f0(verify *v, const char *line, const char *name, const floa
     char note[96];
     snprintf(note, sizeof note, "%zu voicing errors, at most %.6f cents apart", voicing, worst);
     measure m = compare(got, want, n);
-    verify_verdict(v, line, name, m.max_error, m.snr, m.correlation, (double)voicing <= v->voicing * (double)n && worst <= cents + v->cents, note);
+    verify_verdict(v, line, name, m.max_error, m.snr, m.correlation,
+                   (double)voicing <= v->voicing * (double)n && worst <= cents + v->cents, note);
     free(want);
 }
 
@@ -249,7 +250,8 @@ static nn_code open_all(verify *v) {
     const char *precision = s->precision ? s->precision : "f32";
     nn_precision parsed;
     if (!nn_precision_parse(precision, &parsed))
-        return nn_fail(&v->e, NN_ERROR_ARGUMENT, "there is no precision \"%.64s\"; there are f32, f16 and bf16", precision);
+        return nn_fail(&v->e, NN_ERROR_ARGUMENT,
+                       "there is no precision \"%.64s\"; there are f32, f16 and bf16", precision);
     nn_code code = npz_open(&v->z, s->reference, &v->e);
     if (!code) code = nn_device_open_precise(&v->device, s->device ? s->device : "auto", parsed, 0, &v->e);
     if (!code) printf("# on %s\n", nn_device_name(v->device));

@@ -25,18 +25,28 @@ enum { BLOCK_BYTES = 160 * 1024, BLOCK_BYTES_IN_PLACE = 384 * 1024 };
 
 enum { PLAN_BLOCK, PLAN_BLOCKS, PLAN_PARTS, PLAN_LINES, PLAN_PITCH, PLAN_IN_PLACE };
 
-static const nn_conv_pack *packed(const nn_node *n) { return n->blob[0]; }
+static const nn_conv_pack *packed(const nn_node *n) {
+    return n->blob[0];
+}
 
 /* Channels in a row of the line: one group's where there are groups. */
-static int line_channels(const nn_node *n) { return n->in[0]->shape.c / n->u.conv.groups; }
+static int line_channels(const nn_node *n) {
+    return n->in[0]->shape.c / n->u.conv.groups;
+}
 
 /* The line holds pairs of bfloat16 instead of floats. */
-static bool in_pairs(const nn_node *n) { return NN_HAS_BF16 && nn_conv_pairs(n); }
+static bool in_pairs(const nn_node *n) {
+    return NN_HAS_BF16 && nn_conv_pairs(n);
+}
 
 /* Floats, or pairs, in a row of the line. */
-static int line_width(const nn_node *n) { return in_pairs(n) ? line_channels(n) / 2 : line_channels(n); }
+static int line_width(const nn_node *n) {
+    return in_pairs(n) ? line_channels(n) / 2 : line_channels(n);
+}
 
-static bool is_image(const nn_conv_params *p) { return p->kernel_h > 1; }
+static bool is_image(const nn_conv_params *p) {
+    return p->kernel_h > 1;
+}
 
 /* The image goes into its line by columns. */
 static bool by_columns(const nn_node *n) {
@@ -76,9 +86,15 @@ typedef struct form {
     void (*run)(const nn_call *c, int stage, int task, void *scratch);
 } form;
 
-static bool suits_toom(const nn_node *n) { return nn_toom_suits(n, NN_VW); }
-static bool suits_strided(const nn_node *n) { return !in_pairs(n) && nn_toom_suits_strided(n, NN_VW); }
-static bool suits_strassen(const nn_node *n) { return !in_pairs(n) && strassen_suits(n); }
+static bool suits_toom(const nn_node *n) {
+    return nn_toom_suits(n, NN_VW);
+}
+static bool suits_strided(const nn_node *n) {
+    return !in_pairs(n) && nn_toom_suits_strided(n, NN_VW);
+}
+static bool suits_strassen(const nn_node *n) {
+    return !in_pairs(n) && strassen_suits(n);
+}
 
 static const form *form_of(const nn_node *n) {
     static const form forms[] = {{suits_toom, toom_setup, toom_run},
@@ -90,8 +106,9 @@ static const form *form_of(const nn_node *n) {
 }
 
 nn_code NN_KERNEL(conv, pack)(nn_node *n, nn_weights *w, nn_error *e) {
-    nn_code code = suits_toom(n) || suits_strided(n) ? nn_toom_pack_weights(n, w, NN_VW, NN_ISA_NAME, e)
-                                                     : nn_conv_pack_weights(n, w, NN_VW, in_pairs(n), NN_ISA_NAME, e);
+    nn_code code = suits_toom(n) || suits_strided(n)
+                       ? nn_toom_pack_weights(n, w, NN_VW, NN_ISA_NAME, e)
+                       : nn_conv_pack_weights(n, w, NN_VW, in_pairs(n), NN_ISA_NAME, e);
     if (form_of(n) && !suits_toom(n)) n->share = (n->share > 0 ? n->share : 1) * 7 / 8;
     return code ? code : NN_KERNEL(map, pack)(n, w, e);
 }
@@ -106,17 +123,19 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
     const nn_conv_params *p = &n->u.conv;
     const nn_conv_pack *k = packed(n);
     const nn_shape in = n->in[0]->shape;
-    bool in_place = !p->pad_w && !p->pad_h && p->pre.kind == NN_STEP_COUNT && p->groups == 1 && !p->transposed &&
-                    line_row(n) == line_channels(n) && !in_pairs(n);
-    int lines = p->transposed || is_image(p) ? (by_columns(n) ? in.w : in.h) * pitch(n) : (int)nn_rows(n->shape);
+    bool in_place = !p->pad_w && !p->pad_h && p->pre.kind == NN_STEP_COUNT && p->groups == 1 &&
+                    !p->transposed && line_row(n) == line_channels(n) && !in_pairs(n);
+    int lines =
+        p->transposed || is_image(p) ? (by_columns(n) ? in.w : in.h) * pitch(n) : (int)nn_rows(n->shape);
     int width = line_row(n), span = 0;
     for (int f = 0; f < k->phases; f++) {
         int reach = phase_span(n, nn_conv_phase_at(k, f));
         if (reach > span) span = reach;
     }
     int wanted = 4 * c->threads, panels = k->panels * p->groups * k->phases;
-    int block = (int)((size_t)(in_place ? BLOCK_BYTES_IN_PLACE : BLOCK_BYTES) / ((size_t)width * sizeof(float) * (size_t)p->stride));
-    int fair = (lines * (panels < wanted ? panels : wanted) + wanted - 1) / wanted;    /* panels are tasks too */
+    int block = (int)((size_t)(in_place ? BLOCK_BYTES_IN_PLACE : BLOCK_BYTES) /
+                      ((size_t)width * sizeof(float) * (size_t)p->stride));
+    int fair = (lines * (panels < wanted ? panels : wanted) + wanted - 1) / wanted; /* panels are tasks too */
     if (block > fair) block = fair;
     block = (block + NN_MR - 1) / NN_MR * NN_MR;
     if (block < 2 * NN_MR) block = 2 * NN_MR;
@@ -137,7 +156,8 @@ void NN_KERNEL(conv, setup)(nn_call *c) {
 
 #ifdef __AVX512BF16__
 /* As copy_rows, rounded to bfloat16. */
-static void copy_pairs(const nn_step *pre, const float *x, size_t x_row, int count, int channels, float *to, int to_row) {
+static void copy_pairs(const nn_step *pre, const float *x, size_t x_row, int count, int channels, float *to,
+                       int to_row) {
     for (int r = 0; r < count; r++, x += x_row, to += to_row)
         for (int i = 0; i < channels; i += NN_VW) {
             const nn_v v = nn_step_unary(pre, nn_load_most(x + i, channels - i));
@@ -173,12 +193,13 @@ static void copy_rows(const nn_call *c, int from, int step, int count, int first
 static void fill_line(const nn_call *c, int from, int count, int first, float *to, int to_row) {
     const nn_shape in = c->node->in[0]->shape;
     const bool columns = by_columns(c->node);
-    const int line_pitch = (int)c->plan[PLAN_PITCH], majors = columns ? in.w : in.h, minors = columns ? in.h : in.w;
+    const int line_pitch = (int)c->plan[PLAN_PITCH], majors = columns ? in.w : in.h,
+              minors = columns ? in.h : in.w;
     while (count > 0) {
         int major = from >= 0 ? from / line_pitch : -1;
         int minor = from - major * line_pitch, n, source = -1;
         if (major < 0)
-            n = -from;                                         /* before the first */
+            n = -from; /* before the first */
         else if (major >= majors)
             n = count;
         else if (minor < minors) {
@@ -217,8 +238,10 @@ static void output_rows(const nn_call *c, const nn_conv_phase *phase, int from, 
 
 /* Where the taps of a phase lie in a line whose rows of `width` floats are `row` floats apart: merged taps are one
  * segment where the line has them side by side without a gap. */
-static void set_segments(nn_rows_of *a, const nn_node *n, const nn_conv_phase *phase, ptrdiff_t *segment, int width, int row) {
-    const int low = tap_offset(n, &phase->tap[0], 0), split = row == width && !by_columns(n) ? 1 : phase->merged;
+static void set_segments(nn_rows_of *a, const nn_node *n, const nn_conv_phase *phase, ptrdiff_t *segment,
+                         int width, int row) {
+    const int low = tap_offset(n, &phase->tap[0], 0),
+              split = row == width && !by_columns(n) ? 1 : phase->merged;
     a->segments = 0;
     a->length = width * phase->merged / split;
     for (int s = 0; s < phase->taps; s++)

@@ -15,15 +15,19 @@
 #include <string.h>
 
 /* v [shape of t] *= g / |v|, the norm over the axes where g has length 1. */
-static nn_code fold_weight_norm(const char *path, const nn_weight *t, const nn_weight *gt, float *v, const float *g, nn_error *e) {
+static nn_code fold_weight_norm(const char *path, const nn_weight *t, const nn_weight *gt, float *v,
+                                const float *g, nn_error *e) {
     if (gt->rank != t->rank)
-        return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" has %d axes, expected %d", path, gt->name, gt->rank, t->rank);
+        return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" has %d axes, expected %d", path, gt->name,
+                       gt->rank, t->rank);
     for (int i = 0; i < t->rank; i++)
         if (gt->shape[i] != 1 && gt->shape[i] != t->shape[i])
-            return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" does not fit \"%s\" on axis %d", path, gt->name, t->name, i);
+            return nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s\" does not fit \"%s\" on axis %d", path,
+                           gt->name, t->name, i);
     double *sum = calloc((size_t)gt->count, sizeof *sum);
     if (!sum) return nn_fail_memory(e, t->name);
-    const bool rows = gt->rank > 0 && gt->count == t->shape[0] && gt->shape[0] == t->shape[0]; /* the norm of whole rows */
+    const bool rows =
+        gt->rank > 0 && gt->count == t->shape[0] && gt->shape[0] == t->shape[0]; /* the norm of whole rows */
     const int64_t row = rows && gt->count ? t->count / gt->count : 0;
     for (int pass = 0; pass < 2; pass++) {
         int64_t index[NN_WEIGHT_RANK] = {0};
@@ -86,14 +90,17 @@ static nn_code fold_batch_norm(nn_conv_folded *f, nn_weights *w, nn_error *e) {
     size_t taps = (size_t)p->kernel_h * (size_t)p->kernel_w;
     for (int out = 0; out < f->c_out && !code; out++) {
         if (v[3][out] < 0) {
-            code = nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s.running_var\" is negative", nn_weights_path(w), p->batch_norm);
+            code = nn_fail(e, NN_ERROR_MODEL, "%s: tensor \"%s.running_var\" is negative", nn_weights_path(w),
+                           p->batch_norm);
             break;
         }
         double scale = v[0][out] / sqrt((double)v[3][out] + 1e-5);
         f->bias[out] = (float)(((double)f->bias[out] - v[2][out]) * scale + v[1][out]);
         for (int in = 0; in < f->c_in; in++) {
-            size_t row = p->transposed ? (size_t)in * (size_t)f->c_out + (size_t)out : (size_t)out * (size_t)f->c_in + (size_t)in;
-            for (size_t k = 0; k < taps; k++) f->weight[row * taps + k] = (float)(f->weight[row * taps + k] * scale);
+            size_t row = p->transposed ? (size_t)in * (size_t)f->c_out + (size_t)out
+                                       : (size_t)out * (size_t)f->c_in + (size_t)in;
+            for (size_t k = 0; k < taps; k++)
+                f->weight[row * taps + k] = (float)(f->weight[row * taps + k] * scale);
         }
     }
     for (int i = 0; i < 4; i++) free(v[i]);
@@ -180,8 +187,9 @@ void nn_conv_form(const nn_node *n, char form[NN_CONV_FORM]) {
     const nn_conv_params *p = &n->u.conv;
     char part[48] = "";
     if (p->of) snprintf(part, sizeof part, "[%d of %d]", p->from, p->of);
-    snprintf(form, NN_CONV_FORM, "%s%s%s%s%s%s%s", p->batch_norm ? p->batch_norm : "", part, p->then ? "*" : "",
-             p->then ? p->then : "", p->then_bias ? "+" : "", p->flip_in ? "<" : "", p->flip_out ? ">" : "");
+    snprintf(form, NN_CONV_FORM, "%s%s%s%s%s%s%s", p->batch_norm ? p->batch_norm : "", part,
+             p->then ? "*" : "", p->then ? p->then : "", p->then_bias ? "+" : "", p->flip_in ? "<" : "",
+             p->flip_out ? ">" : "");
 }
 
 nn_code nn_conv_fold(nn_conv_folded *f, const nn_node *n, nn_weights *w, nn_error *e) {

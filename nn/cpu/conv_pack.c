@@ -47,21 +47,24 @@ static float pair_of(float a, float b) {
 static size_t pack_phase(const nn_conv_folded *s, int vector, bool pairs, nn_conv_phase *phase, float *to) {
     const nn_conv_params *p = &s->node->u.conv;
     int ky[NN_CONV_TAPS], dy[NN_CONV_TAPS], kx[NN_CONV_TAPS], dx[NN_CONV_TAPS];
-    int ny = axis_taps(p, p->kernel_h, p->pad_h, phase->y, ky, dy), nx = axis_taps(p, p->kernel_w, p->pad_w, phase->x, kx, dx);
+    int ny = axis_taps(p, p->kernel_h, p->pad_h, phase->y, ky, dy),
+        nx = axis_taps(p, p->kernel_w, p->pad_w, phase->x, kx, dx);
     phase->merged = p->dilation == 1 ? nx : 1;
     phase->taps = 0;
     for (int i = 0; i < ny; i++)
         for (int j = 0; j < nx; j += phase->merged) phase->tap[phase->taps++] = (nn_conv_tap){dy[i], dx[j]};
     int group_out = s->c_out / p->groups, nr = 2 * vector, panels = (group_out + nr - 1) / nr;
     int last = group_out - (panels - 1) * nr;
-    const int each = pairs ? 2 : 1;      /* input channels in a line */
+    const int each = pairs ? 2 : 1; /* input channels in a line */
     size_t lines = 1 + (size_t)ny * (size_t)nx * (size_t)(s->c_in / each);
     phase->panel_floats = lines * (size_t)nr;
-    phase->group_floats = (size_t)(panels - 1) * phase->panel_floats + lines * (size_t)(last > vector ? nr : vector);
+    phase->group_floats =
+        (size_t)(panels - 1) * phase->panel_floats + lines * (size_t)(last > vector ? nr : vector);
     if (!to) return phase->group_floats * (size_t)p->groups;
     for (int g = 0; g < p->groups; g++)
         for (int panel = 0; panel < panels; panel++) {
-            int columns = panel + 1 < panels || last > vector ? nr : vector, first = g * group_out + panel * nr;
+            int columns = panel + 1 < panels || last > vector ? nr : vector,
+                first = g * group_out + panel * nr;
             int real = group_out - panel * nr < columns ? group_out - panel * nr : columns;
             float *line = to + (size_t)g * phase->group_floats + (size_t)panel * phase->panel_floats;
             memset(line, 0, lines * (size_t)columns * sizeof *line);
@@ -72,14 +75,17 @@ static size_t pack_phase(const nn_conv_folded *s, int vector, bool pairs, nn_con
                     for (int c = 0; c < s->c_in; c += each, line += columns)
                         for (int n = 0; n < real; n++) {
                             line[n] = nn_conv_weight_at(s, first + n, c, ky[i], kx[j]);
-                            if (pairs) line[n] = pair_of(line[n], nn_conv_weight_at(s, first + n, c + 1, ky[i], kx[j]));
+                            if (pairs)
+                                line[n] =
+                                    pair_of(line[n], nn_conv_weight_at(s, first + n, c + 1, ky[i], kx[j]));
                         }
         }
     return phase->group_floats * (size_t)p->groups;
 }
 
 /* The blob of conv node n without its panels: sizes and phases, as they must be; malloc'd. *bytes: of the whole blob. */
-static nn_conv_pack *describe(const nn_conv_folded *s, int vector, bool pairs, size_t *header, size_t *bytes) {
+static nn_conv_pack *describe(const nn_conv_folded *s, int vector, bool pairs, size_t *header,
+                              size_t *bytes) {
     const nn_conv_params *p = &s->node->u.conv;
     int sy = p->transposed && p->kernel_h > 1 ? p->stride : 1, sx = p->transposed ? p->stride : 1;
     *header = sizeof(nn_conv_pack) + (size_t)(sy * sx) * sizeof(nn_conv_phase);
@@ -102,8 +108,8 @@ static nn_conv_pack *describe(const nn_conv_folded *s, int vector, bool pairs, s
     return k;
 }
 
-static nn_code pack_all(const nn_conv_folded *s, int vector, const nn_conv_pack *head, size_t header, size_t bytes, nn_weights *w,
-                        const char *key, nn_error *e) {
+static nn_code pack_all(const nn_conv_folded *s, int vector, const nn_conv_pack *head, size_t header,
+                        size_t bytes, nn_weights *w, const char *key, nn_error *e) {
     char *blob = aligned_alloc(64, bytes);
     if (!blob) return nn_fail_memory(e, s->node->name);
     memset(blob + bytes - 64, 0, 64);
@@ -114,7 +120,8 @@ static nn_code pack_all(const nn_conv_folded *s, int vector, const nn_conv_pack 
     return nn_weights_keep_lasting(w, key, k, bytes) ? NN_OK : nn_fail_memory(e, s->node->name);
 }
 
-nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, bool pairs, const char *isa, nn_error *e) {
+nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, bool pairs, const char *isa,
+                             nn_error *e) {
     const nn_conv_params *p = &n->u.conv;
     char folds[NN_CONV_FORM], key[NN_CONV_FORM + 320];
     nn_conv_form(n, folds);
@@ -122,8 +129,8 @@ nn_code nn_conv_pack_weights(nn_node *n, nn_weights *w, int vector, bool pairs, 
     const void *have = nn_weights_packed(w, key);
     if (!have) {
         if (p->kernel_h * p->kernel_w > NN_CONV_TAPS)
-            return nn_fail(e, NN_ERROR_MODEL, "%s: %s: %dx%d taps are more than this program's %d", nn_weights_path(w), n->name,
-                           p->kernel_h, p->kernel_w, NN_CONV_TAPS);
+            return nn_fail(e, NN_ERROR_MODEL, "%s: %s: %dx%d taps are more than this program's %d",
+                           nn_weights_path(w), n->name, p->kernel_h, p->kernel_w, NN_CONV_TAPS);
         nn_conv_folded f = nn_conv_shape(n);
         size_t header, bytes, restored;
         nn_conv_pack *head = describe(&f, vector, pairs, &header, &bytes);

@@ -16,48 +16,60 @@
 
 /* ---- kernel tables ---- */
 
-#define DECLARE(op, isa)                                                                                              \
-    void nn_##op##_setup_##isa(nn_call *c);                                                                           \
-    void nn_##op##_run_##isa(const nn_call *c, int stage, int task, void *scratch);                                   \
+#define DECLARE(op, isa)                                                                                     \
+    void nn_##op##_setup_##isa(nn_call *c);                                                                  \
+    void nn_##op##_run_##isa(const nn_call *c, int stage, int task, void *scratch);                          \
     nn_code nn_##op##_pack_##isa(nn_node *n, nn_weights *w, nn_error *e);
 #define ENTRY(op, isa) [NN_OP_##op] = {nn_##op##_setup_##isa, nn_##op##_run_##isa, nn_##op##_pack_##isa},
 
 #define NN_OP(op) DECLARE(op, baseline)
 #include "../ops.def"
 #undef NN_OP
-static const nn_kernel_table baseline = {"baseline", 4, NN_F32, {
+static const nn_kernel_table baseline = {"baseline",
+                                         4,
+                                         NN_F32,
+                                         {
 #define NN_OP(op) ENTRY(op, baseline)
 #include "../ops.def"
 #undef NN_OP
-}};
+                                         }};
 
 #if defined(__x86_64__)
 #define NN_OP(op) DECLARE(op, avx2)
 #include "../ops.def"
 #undef NN_OP
-static const nn_kernel_table avx2 = {"avx2", 8, NN_F32, {
+static const nn_kernel_table avx2 = {"avx2",
+                                     8,
+                                     NN_F32,
+                                     {
 #define NN_OP(op) ENTRY(op, avx2)
 #include "../ops.def"
 #undef NN_OP
-}};
+                                     }};
 
 #define NN_OP(op) DECLARE(op, avx512)
 #include "../ops.def"
 #undef NN_OP
-static const nn_kernel_table avx512 = {"avx512", 16, NN_F32, {
+static const nn_kernel_table avx512 = {"avx512",
+                                       16,
+                                       NN_F32,
+                                       {
 #define NN_OP(op) ENTRY(op, avx512)
 #include "../ops.def"
 #undef NN_OP
-}};
+                                       }};
 
 #define NN_OP(op) DECLARE(op, avx512bf16)
 #include "../ops.def"
 #undef NN_OP
-static const nn_kernel_table avx512bf16 = {"avx512bf16", 16, NN_BF16, {
+static const nn_kernel_table avx512bf16 = {"avx512bf16",
+                                           16,
+                                           NN_BF16,
+                                           {
 #define NN_OP(op) ENTRY(op, avx512bf16)
 #include "../ops.def"
 #undef NN_OP
-}};
+                                           }};
 #endif
 
 /* __builtin_cpu_supports asks CPUID and XGETBV: the operating system must save the wide registers too. */
@@ -66,8 +78,9 @@ const nn_kernel_table *const *nn_kernel_tables(int *count) {
     int n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("fma"))
         tables[n++] = &avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables[n++] = &avx2;
 #endif
@@ -87,14 +100,14 @@ typedef struct cpu_device {
     nn_pool *pool;
     char *slab;
     size_t slab_bytes;
-    char *scratch;                   /* [threads][scratch_bytes] */
+    char *scratch; /* [threads][scratch_bytes] */
     size_t scratch_bytes;
 } cpu_device;
 
 typedef struct cpu_plan {
-    nn_call *call;                   /* [plan->count] */
+    nn_call *call; /* [plan->count] */
     size_t scratch_bytes;
-    const char *slab;                /* the slab the calls' pointers were made for */
+    const char *slab; /* the slab the calls' pointers were made for */
 } cpu_plan;
 
 static int cores_allowed(void) {
@@ -116,8 +129,10 @@ static nn_code choose_table(const nn_kernel_table **out, nn_precision precision,
             return NN_OK;
         }
     if (named)
-        return nn_fail(e, NN_ERROR_DEVICE, "RVC_CPU=%s: this machine does not have it; it has up to %s", wanted, tables[0]->name);
-    return nn_fail(e, NN_ERROR_DEVICE, "this CPU has no %s products; use --precision f32", precision == NN_BF16 ? "bf16" : "f16");
+        return nn_fail(e, NN_ERROR_DEVICE, "RVC_CPU=%s: this machine does not have it; it has up to %s",
+                       wanted, tables[0]->name);
+    return nn_fail(e, NN_ERROR_DEVICE, "this CPU has no %s products; use --precision f32",
+                   precision == NN_BF16 ? "bf16" : "f16");
 }
 
 static nn_code cpu_prepare(nn_plan *p, nn_error *e) {
@@ -150,7 +165,9 @@ static nn_code grow(char **memory, size_t *have, size_t wanted, nn_error *e) {
     *have = 0;
     wanted = (wanted + 4095) & ~(size_t)4095;
     *memory = aligned_alloc(64, wanted);
-    if (!*memory) return nn_fail(e, NN_ERROR_MEMORY, "out of memory: %.0f MB for intermediate values", (double)wanted * 1e-6);
+    if (!*memory)
+        return nn_fail(e, NN_ERROR_MEMORY, "out of memory: %.0f MB for intermediate values",
+                       (double)wanted * 1e-6);
     *have = wanted;
     return NN_OK;
 }
@@ -160,7 +177,8 @@ static nn_code cpu_reserve(nn_plan *p, nn_error *e) {
     cpu_plan *s = p->state;
     nn_code code = grow(&d->slab, &d->slab_bytes, p->slab_bytes, e);
     if (code) return code;
-    size_t one = (s->scratch_bytes + 4095) & ~(size_t)4095, all = d->scratch_bytes * (size_t)p->device->threads;
+    size_t one = (s->scratch_bytes + 4095) & ~(size_t)4095,
+           all = d->scratch_bytes * (size_t)p->device->threads;
     code = grow(&d->scratch, &all, one * (size_t)p->device->threads, e);
     if (!code && one > d->scratch_bytes) d->scratch_bytes = one;
     if (code) d->scratch_bytes = 0;
@@ -208,7 +226,8 @@ static nn_code cpu_run(nn_plan *p, nn_error *e) {
         if (!nn_node_runs(p->node[i])) continue;
         double start = p->profile ? seconds_now() : 0;
         stage_job job = {c, &d->table->kernel[p->node[i]->op], 0, d->scratch, d->scratch_bytes};
-        for (job.stage = 0; job.stage < c->stages; job.stage++) nn_pool_run(d->pool, c->tasks[job.stage], run_task, &job);
+        for (job.stage = 0; job.stage < c->stages; job.stage++)
+            nn_pool_run(d->pool, c->tasks[job.stage], run_task, &job);
         if (p->profile) p->seconds[i] = seconds_now() - start;
     }
     return NN_OK;
@@ -246,7 +265,8 @@ nn_code nn_cpu_open(nn_device **out, nn_precision precision, int threads, nn_err
                                        cpu_read,    cpu_release, cpu_bytes, cpu_close};
     enum { MOST_THREADS = 256 };
     if (threads < 0 || threads > MOST_THREADS)
-        return nn_fail(e, NN_ERROR_ARGUMENT, "%d threads: give 0 (one per core) to %d", threads, MOST_THREADS);
+        return nn_fail(e, NN_ERROR_ARGUMENT, "%d threads: give 0 (one per core) to %d", threads,
+                       MOST_THREADS);
     cpu_device *d = calloc(1, sizeof *d);
     if (!d) return nn_fail_memory(e, "a device");
     d->base.backend = &backend;

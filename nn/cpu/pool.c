@@ -21,7 +21,7 @@ typedef struct worker {
 } worker;
 
 struct nn_pool {
-    _Atomic uint64_t word;            /* generation << 32 | unclaimed tasks */
+    _Atomic uint64_t word; /* generation << 32 | unclaimed tasks */
     atomic_int unfinished, sleepers;
     atomic_bool quit;
     nn_pool_task *run;
@@ -38,7 +38,9 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-static inline uint32_t unclaimed(uint64_t word) { return (uint32_t)word; }
+static inline uint32_t unclaimed(uint64_t word) {
+    return (uint32_t)word;
+}
 
 /* Claims and runs tasks until none is unclaimed. */
 static void work(nn_pool *p, int thread) {
@@ -59,7 +61,8 @@ static void *worker_main(void *argument) {
         if (!unclaimed(atomic_load(&p->word))) {
             pthread_mutex_lock(&p->mutex);
             atomic_fetch_add(&p->sleepers, 1);
-            while (!unclaimed(atomic_load(&p->word)) && !atomic_load(&p->quit)) pthread_cond_wait(&p->wake, &p->mutex);
+            while (!unclaimed(atomic_load(&p->word)) && !atomic_load(&p->quit))
+                pthread_cond_wait(&p->wake, &p->mutex);
             atomic_fetch_sub(&p->sleepers, 1);
             pthread_mutex_unlock(&p->mutex);
         }
@@ -79,7 +82,8 @@ nn_code nn_pool_new(nn_pool **out, int threads, nn_error *e) {
         *w = (worker){.pool = p, .index = i + 1};
         if (pthread_create(&w->thread, NULL, worker_main, w)) {
             nn_pool_free(p);
-            return nn_fail(e, NN_ERROR_DEVICE, "cannot start thread %d of %d; ask for fewer with --threads", i + 2, threads);
+            return nn_fail(e, NN_ERROR_DEVICE, "cannot start thread %d of %d; ask for fewer with --threads",
+                           i + 2, threads);
         }
         p->workers++;
     }

@@ -13,7 +13,8 @@
 #include "conv_fold.h"
 
 typedef struct form {
-    int points, taps, stride;     /* every stride-th tap; those between follow as points of their own, as they are */
+    int points, taps,
+        stride; /* every stride-th tap; those between follow as points of their own, as they are */
     double point[NN_TOOM_POINTS - 1], factor[NN_TOOM_POINTS];
 } form;
 static const form three = {6, 3, 1, {0, 0.625, -0.625, 1.5, -1.5}, {4, 4, 4, 2, 2, 4}};
@@ -29,20 +30,22 @@ bool nn_toom_suits(const nn_node *n, int vector) {
     const nn_conv_params *p = &n->u.conv;
     int c_in = n->in[0]->shape.c / p->groups, c_out = n->shape.c / p->groups;
     bool image = p->kernel_h > 1;
-    if (p->transposed || p->stride != 1 || p->kernel_w < 3 || p->kernel_w > (p->groups > 1 ? 128 : 16)) return false;
-    if (p->pre.kind != NN_STEP_COUNT && p->pre.kind != NN_STEP_RELU && p->pre.kind != NN_STEP_LEAKY_RELU) return false;
+    if (p->transposed || p->stride != 1 || p->kernel_w < 3 || p->kernel_w > (p->groups > 1 ? 128 : 16))
+        return false;
+    if (p->pre.kind != NN_STEP_COUNT && p->pre.kind != NN_STEP_RELU && p->pre.kind != NN_STEP_LEAKY_RELU)
+        return false;
     if (p->pre.kind == NN_STEP_LEAKY_RELU && !(p->pre.value >= 0 && p->pre.value <= 1)) return false;
     if (image && (p->kernel_w != 3 || c_in * c_out > 128 * 256)) return false;
     return c_in % vector == 0 && c_out >= vector;
 }
 
 bool nn_toom_suits_strided(const nn_node *n, int vector) {
-    enum { LEAST = 256, MOST = 768 };     /* channels */
+    enum { LEAST = 256, MOST = 768 }; /* channels */
     const nn_conv_params *p = &n->u.conv;
     const int c_in = n->in[0]->shape.c, c_out = n->shape.c;
-    return !p->transposed && p->kernel_h == 1 && p->kernel_w == 3 && p->stride == 2 && p->dilation == 1 && !p->pad_w &&
-           p->groups == 1 && p->pre.kind == NN_STEP_COUNT && c_in % (2 * vector) == 0 && c_in >= LEAST && c_in <= MOST &&
-           c_out % (4 * vector) == 0 && c_out >= LEAST;
+    return !p->transposed && p->kernel_h == 1 && p->kernel_w == 3 && p->stride == 2 && p->dilation == 1 &&
+           !p->pad_w && p->groups == 1 && p->pre.kind == NN_STEP_COUNT && c_in % (2 * vector) == 0 &&
+           c_in >= LEAST && c_in <= MOST && c_out % (4 * vector) == 0 && c_out >= LEAST;
 }
 
 /* What tap j counts at a point: U_i = sum_j matrix[i][j] g_j. */
@@ -64,7 +67,8 @@ static int output_at(const nn_node *n, const nn_toom_pack *k, int panel, int col
     return inner < channels ? panel / panels * channels + inner : -1;
 }
 
-static void pack_panel(const nn_conv_folded *s, const form *f, const nn_toom_pack *k, int panel, int columns, float *to) {
+static void pack_panel(const nn_conv_folded *s, const form *f, const nn_toom_pack *k, int panel, int columns,
+                       float *to) {
     const int taps = s->node->u.conv.kernel_w;
     double matrix[NN_TOOM_POINTS][4];
     transform_matrix(f, matrix);
@@ -84,7 +88,8 @@ static void pack_panel(const nn_conv_folded *s, const form *f, const nn_toom_pac
                         if (point >= f->points)
                             sum = (double)nn_conv_weight_at(s, out, c, y, 1 + point - f->points);
                         for (int j = 0; point < f->points && j < f->taps && first + j < taps; j++)
-                            sum += matrix[point][j] * (double)nn_conv_weight_at(s, out, c, y, first + j * f->stride);
+                            sum += matrix[point][j] *
+                                   (double)nn_conv_weight_at(s, out, c, y, first + j * f->stride);
                         to[n] = (float)sum;
                     }
     }
@@ -96,9 +101,10 @@ static nn_toom_pack describe(const nn_node *n, int vector, size_t *bytes) {
     const form *f = form_of(n);
     const int c_out = n->shape.c / p->groups, over = c_out % (2 * vector);
     /* many groups of few channels: rather narrow panels than half empty ones */
-    const int columns = c_out <= vector || (p->groups > 1 && over > 0 && over <= vector) ? vector : 2 * vector;
+    const int columns =
+        c_out <= vector || (p->groups > 1 && over > 0 && over <= vector) ? vector : 2 * vector;
     nn_toom_pack head;
-    memset(&head, 0, sizeof head);        /* the padding too: heads are compared as bytes */
+    memset(&head, 0, sizeof head); /* the padding too: heads are compared as bytes */
     head.points = f->points + f->stride - 1;
     head.pieces = f->stride > 1 ? 1 : (p->kernel_w + f->taps - 1) / f->taps;
     head.segments = p->kernel_h;
@@ -112,8 +118,8 @@ static nn_toom_pack describe(const nn_node *n, int vector, size_t *bytes) {
     return head;
 }
 
-static nn_code pack_all(const nn_conv_folded *s, const nn_toom_pack *head, size_t bytes, nn_weights *w, const char *key,
-                        nn_error *e) {
+static nn_code pack_all(const nn_conv_folded *s, const nn_toom_pack *head, size_t bytes, nn_weights *w,
+                        const char *key, nn_error *e) {
     char *blob = aligned_alloc(64, bytes);
     if (!blob) return nn_fail_memory(e, s->node->name);
     memset(blob, 0, head->floats_at);
@@ -150,7 +156,8 @@ nn_code nn_toom_pack_weights(nn_node *n, nn_weights *w, int vector, const char *
         }
     }
     const nn_toom_pack *head = have;
-    const int products = head->points * head->pieces + (p->stride > 1 ? NN_TOOM_TILE - 1 : 0);   /* the middle tap: one an output */
+    const int products = head->points * head->pieces +
+                         (p->stride > 1 ? NN_TOOM_TILE - 1 : 0); /* the middle tap: one an output */
     n->share = (double)products / (NN_TOOM_TILE * p->kernel_w);
     n->blob[n->n_blobs++] = have;
     return NN_OK;

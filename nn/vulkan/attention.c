@@ -83,7 +83,8 @@ static void choose_matrix(nn_vk_call *c) {
     int i = 0;
     while (i < count && !fits(c, matrix_tiles[i])) i++;
     c->plan[TILE] = NO_TILE;
-    if (!c->traits->matrix || c->traits->subgroup != 32 || size_of(c->node) % 16 || i == count) return; /* two lanes a row */
+    if (!c->traits->matrix || c->traits->subgroup != 32 || size_of(c->node) % 16 || i == count)
+        return; /* two lanes a row */
     const matrix_tile t = matrix_tiles[i];
     int best = t.subgroups / t.most;
     for (int split = 2 * best; split <= t.subgroups && 16 * t.step * split <= t.keys; split *= 2)

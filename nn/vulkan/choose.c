@@ -22,7 +22,8 @@ static bool has_matrices_nv(const nn_vk_api *api, VkPhysicalDevice card) {
     uint32_t count = MOST_KINDS;
     if (!api->GetPhysicalDeviceCooperativeMatrixPropertiesNV) return false;
     for (int i = 0; i < MOST_KINDS; i++)
-        list[i] = (VkCooperativeMatrixPropertiesNV){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_NV};
+        list[i] =
+            (VkCooperativeMatrixPropertiesNV){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_NV};
     if (api->GetPhysicalDeviceCooperativeMatrixPropertiesNV(card, &count, list) < 0) return false;
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixPropertiesNV *m = &list[i];
@@ -40,13 +41,15 @@ static bool has_matrices_khr(const nn_vk_api *api, VkPhysicalDevice card) {
     uint32_t count = MOST_KINDS;
     if (!api->GetPhysicalDeviceCooperativeMatrixPropertiesKHR) return false;
     for (int i = 0; i < MOST_KINDS; i++)
-        list[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
+        list[i] =
+            (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
     if (api->GetPhysicalDeviceCooperativeMatrixPropertiesKHR(card, &count, list) < 0) return false;
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixPropertiesKHR *m = &list[i];
         if (m->MSize == 16 && m->NSize == 16 && m->KSize == 16 && m->AType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
             m->BType == VK_COMPONENT_TYPE_FLOAT16_KHR && m->CType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
-            m->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && m->scope == VK_SCOPE_SUBGROUP_KHR && !m->saturatingAccumulation)
+            m->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && m->scope == VK_SCOPE_SUBGROUP_KHR &&
+            !m->saturatingAccumulation)
             return true;
     }
     return false;
@@ -63,7 +66,8 @@ static void read_queue(const nn_vk_api *api, nn_vk_card *c) {
     api->GetPhysicalDeviceQueueFamilyProperties(c->handle, &count, family);
     c->family = UINT32_MAX;
     for (uint32_t i = 0; i < count; i++) {
-        const int worth = (family[i].queueCount > 1 ? 2 : 0) + (family[i].queueFlags & VK_QUEUE_GRAPHICS_BIT ? 0 : 1);
+        const int worth =
+            (family[i].queueCount > 1 ? 2 : 0) + (family[i].queueFlags & VK_QUEUE_GRAPHICS_BIT ? 0 : 1);
         if (!(family[i].queueFlags & VK_QUEUE_COMPUTE_BIT) || worth <= best) continue;
         best = worth;
         c->family = i;
@@ -73,25 +77,30 @@ static void read_queue(const nn_vk_api *api, nn_vk_card *c) {
 }
 
 /* Multiprocessors, where the driver tells; a number of the right order where it does not. */
-static uint32_t units_of(const nn_vk_api *api, const nn_vk_card *c, const VkExtensionProperties *list, uint32_t count) {
+static uint32_t units_of(const nn_vk_api *api, const nn_vk_card *c, const VkExtensionProperties *list,
+                         uint32_t count) {
     if (has_extension(list, count, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)) {
         VkPhysicalDeviceShaderSMBuiltinsPropertiesNV sm = {
             .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
-        VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sm};
+        VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                         .pNext = &sm};
         api->GetPhysicalDeviceProperties2(c->handle, &p);
         if (sm.shaderSMCount) return sm.shaderSMCount;
     }
     return c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 40 : 8;
 }
 
-static void read_features(const nn_vk_api *api, nn_vk_card *c, const VkExtensionProperties *list, uint32_t count) {
+static void read_features(const nn_vk_api *api, nn_vk_card *c, const VkExtensionProperties *list,
+                          uint32_t count) {
     VkPhysicalDeviceCooperativeMatrixFeaturesNV nv = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV};
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR khr = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
     VkPhysicalDeviceVulkan12Features v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-    VkPhysicalDeviceVulkan11Features v11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &v12};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &v11};
+    VkPhysicalDeviceVulkan11Features v11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                                            .pNext = &v12};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                          .pNext = &v11};
     const bool has_nv = has_extension(list, count, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME);
     const bool has_khr = has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
     if (has_khr) v12.pNext = &khr;
@@ -101,7 +110,8 @@ static void read_features(const nn_vk_api *api, nn_vk_card *c, const VkExtension
     }
     api->GetPhysicalDeviceFeatures2(c->handle, &features);
 
-    VkPhysicalDeviceVulkan11Properties p11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES};
+    VkPhysicalDeviceVulkan11Properties p11 = {.sType =
+                                                  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES};
     VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &p11};
     api->GetPhysicalDeviceProperties2(c->handle, &p);
     const VkPhysicalDeviceLimits *limits = &c->properties.limits;
@@ -112,7 +122,8 @@ static void read_features(const nn_vk_api *api, nn_vk_card *c, const VkExtension
                              p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
     t->shared_bytes = limits->maxComputeSharedMemorySize;
     t->invocations = limits->maxComputeWorkGroupInvocations;
-    if (limits->maxComputeWorkGroupSize[0] < t->invocations) t->invocations = limits->maxComputeWorkGroupSize[0];
+    if (limits->maxComputeWorkGroupSize[0] < t->invocations)
+        t->invocations = limits->maxComputeWorkGroupSize[0];
     t->units = units_of(api, c, list, count);
     t->f16 = v11.storageBuffer16BitAccess && v12.shaderFloat16 && t->shared_bytes >= LEAST_SHARED_F16;
     const bool can = t->f16 && v12.vulkanMemoryModel && t->subgroup >= 8 && t->subgroup <= 64;
@@ -130,7 +141,8 @@ static nn_code read_card(const nn_vk_api *api, nn_vk_card *c, nn_error *e) {
     c->properties = p.properties;
     api->GetPhysicalDeviceMemoryProperties(c->handle, &c->memory);
     for (uint32_t i = 0; i < c->memory.memoryHeapCount; i++)
-        if (c->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && c->memory.memoryHeaps[i].size > c->bytes)
+        if (c->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT &&
+            c->memory.memoryHeaps[i].size > c->bytes)
             c->bytes = c->memory.memoryHeaps[i].size;
     read_queue(api, c);
     const uint32_t version = c->properties.apiVersion;
@@ -149,18 +161,20 @@ static nn_code read_card(const nn_vk_api *api, nn_vk_card *c, nn_error *e) {
     read_features(api, c, list, count);
     free(list);
     if (c->traits.invocations < LEAST_INVOCATIONS || c->traits.shared_bytes < LEAST_SHARED)
-        snprintf(c->unusable, sizeof c->unusable, "has workgroups of %u invocations and %u bytes only", c->traits.invocations,
-                 c->traits.shared_bytes);
+        snprintf(c->unusable, sizeof c->unusable, "has workgroups of %u invocations and %u bytes only",
+                 c->traits.invocations, c->traits.shared_bytes);
     return NN_OK;
 }
 
-nn_code nn_vk_cards(const nn_vk_api *api, VkInstance instance, nn_vk_card **out, uint32_t *count, nn_error *e) {
+nn_code nn_vk_cards(const nn_vk_api *api, VkInstance instance, nn_vk_card **out, uint32_t *count,
+                    nn_error *e) {
     enum { MOST = 32 };
     VkPhysicalDevice handles[MOST];
     *count = MOST;
     *out = NULL;
     VkResult result = api->EnumeratePhysicalDevices(instance, count, handles);
-    if (result != VK_INCOMPLETE && nn_vk_check(result, "Vulkan", "listing the devices", e)) return NN_ERROR_DEVICE;
+    if (result != VK_INCOMPLETE && nn_vk_check(result, "Vulkan", "listing the devices", e))
+        return NN_ERROR_DEVICE;
     nn_vk_card *cards = calloc(MOST, sizeof *cards);
     if (!cards) return nn_fail_memory(e, "Vulkan's list of devices");
     nn_code code = NN_OK;
@@ -177,8 +191,9 @@ nn_code nn_vk_cards(const nn_vk_api *api, VkInstance instance, nn_vk_card **out,
 
 void nn_vk_describe(const nn_vk_card *c, uint32_t index, char *line, size_t size) {
     const uint32_t v = c->properties.apiVersion;
-    int n = snprintf(line, size, "vulkan:%u  %s, %.1f GiB, Vulkan %u.%u", index, c->properties.deviceName,
-                     (double)c->bytes / (1024.0 * 1024 * 1024), VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v));
+    int n =
+        snprintf(line, size, "vulkan:%u  %s, %.1f GiB, Vulkan %u.%u", index, c->properties.deviceName,
+                 (double)c->bytes / (1024.0 * 1024 * 1024), VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v));
     if (n < 0 || (size_t)n >= size) return;
     if (*c->unusable)
         snprintf(line + n, size - (size_t)n, " (unusable: %s)", c->unusable);
@@ -197,17 +212,20 @@ static bool contains(const char *text, const char *part) {
     return false;
 }
 
-enum { LEAST_REAL = 2 };              /* rank of what is hardware for sure */
+enum { LEAST_REAL = 2 }; /* rank of what is hardware for sure */
 
 static int rank(const nn_vk_card *c) {
-    static const int ranks[] = {[VK_PHYSICAL_DEVICE_TYPE_OTHER] = 1,          [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = 3,
-                                [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = 4,   [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = 2,
+    static const int ranks[] = {[VK_PHYSICAL_DEVICE_TYPE_OTHER] = 1,
+                                [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = 3,
+                                [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = 4,
+                                [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = 2,
                                 [VK_PHYSICAL_DEVICE_TYPE_CPU] = 0};
     const int type = (int)c->properties.deviceType;
     return *c->unusable ? -1 : type >= 0 && type < (int)(sizeof ranks / sizeof *ranks) ? ranks[type] : 0;
 }
 
-nn_code nn_vk_choose(const nn_vk_card *cards, uint32_t count, const char *selector, uint32_t *chosen, nn_error *e) {
+nn_code nn_vk_choose(const nn_vk_card *cards, uint32_t count, const char *selector, uint32_t *chosen,
+                     nn_error *e) {
     char list[700] = "", line[200];
     uint32_t best = count;
     unsigned number = 0;
@@ -215,15 +233,18 @@ nn_code nn_vk_choose(const nn_vk_card *cards, uint32_t count, const char *select
     const bool any = !strcmp(selector, "vulkan"), real = !strcmp(selector, "auto");
     const bool by_number = sscanf(selector, "vulkan:%u%n", &number, &end) == 1 && !selector[end];
     for (uint32_t i = 0; i < count; i++) {
-        const bool meant = any || (real ? rank(&cards[i]) >= LEAST_REAL : by_number ? i == number : contains(cards[i].properties.deviceName, selector));
+        const bool meant = any || (real        ? rank(&cards[i]) >= LEAST_REAL
+                                   : by_number ? i == number
+                                               : contains(cards[i].properties.deviceName, selector));
         if (meant && (best == count || rank(&cards[i]) > rank(&cards[best]))) best = i;
         nn_vk_describe(&cards[i], i, line, sizeof line);
         const size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", i ? "; " : "", line);
     }
     if (best == count)
-        return nn_fail(e, NN_ERROR_DEVICE, "there is no device \"%.64s\"; there are: cpu%s%s (`rvc devices` lists them)", selector,
-                       count ? "; " : ", and no Vulkan device", list);
+        return nn_fail(e, NN_ERROR_DEVICE,
+                       "there is no device \"%.64s\"; there are: cpu%s%s (`rvc devices` lists them)",
+                       selector, count ? "; " : ", and no Vulkan device", list);
     if (*cards[best].unusable)
         return nn_fail(e, NN_ERROR_DEVICE, "%s %s", cards[best].properties.deviceName, cards[best].unusable);
     *chosen = best;

@@ -1,8 +1,7 @@
 /* conv.c - chooses how a convolution runs on the device: the shader, its tile, how often the sum is split.
  *
  *   plain    ordinary multiplications in float32; every form, every device
- *   matrix   cooperative matrices, of float16 or of pairs of float16 (conv_matrix.comp); input channels in
- * eights
+ *   matrix   cooperative matrices, of float16 or of pairs of float16 (conv_matrix.comp); input channels in eights
  *   few      few input channels and taps (conv_few.c)
  *   image    convolutions of images in pairs of float16 (conv_image.c)
  *
@@ -20,11 +19,13 @@ enum { FETCH_VECTOR, FETCH_SINGLE, FETCH_FLAT };
 enum { LEAST_STEPS = 8, MOST_SPLITS = 8, FEW_ROWS = 16 }; /* of a part of a split sum; parts */
 
 typedef struct tile {
-    int m, n, k;                 /* rows, channels, input channels of a step */
-    int threads, part_m, part_n; /* where a subgroup is 32; an invocation's (plain) or a subgroup's (matrix) share */
-    float first, first_16;       /* microseconds until a tile is done, and for each 16 factors of its sums (one H200) */
-    float next, next_16;         /* ... and for one that a unit does besides */
-    int rows, buffers;           /* matrix: rows of weights in a step, several taps' or of one long row */
+    int m, n, k; /* rows, channels, input channels of a step */
+    int threads, part_m,
+        part_n; /* where a subgroup is 32; an invocation's (plain) or a subgroup's (matrix) share */
+    float first,
+        first_16; /* microseconds until a tile is done, and for each 16 factors of its sums (one H200) */
+    float next, next_16; /* ... and for one that a unit does besides */
+    int rows, buffers;   /* matrix: rows of weights in a step, several taps' or of one long row */
 } tile;
 
 typedef struct path {
@@ -38,26 +39,41 @@ typedef struct path {
     { name, shader, vector, tiles, sizeof(tiles) / sizeof *(tiles) }
 
 static const tile plain_tiles[] = {
-    {128, 128, 16, 256, 8, 8, 43.4f, 1.910f, 0.00f, 2.348f, 0, 0}, {128, 64, 16, 256, 8, 4, 20.2f, 1.833f, 4.35f, 1.298f, 0, 0},
-    {64, 64, 16, 256, 4, 4, 18.1f, 0.772f, 0.06f, 0.649f, 0, 0},   {256, 32, 16, 256, 8, 4, 17.2f, 1.829f, 5.59f, 1.431f, 0, 0},
-    {128, 32, 16, 256, 4, 4, 12.0f, 0.865f, 2.29f, 0.757f, 0, 0},  {32, 32, 16, 64, 4, 4, 5.0f, 0.815f, 0.75f, 0.176f, 0, 0},
-    {256, 16, 16, 256, 4, 4, 9.0f, 0.790f, 2.30f, 0.700f, 0, 0},   {512, 4, 16, 256, 2, 4, 7.2f, 0.730f, 1.80f, 0.650f, 0, 0},
+    {128, 128, 16, 256, 8, 8, 43.4f, 1.910f, 0.00f, 2.348f, 0, 0},
+    {128, 64, 16, 256, 8, 4, 20.2f, 1.833f, 4.35f, 1.298f, 0, 0},
+    {64, 64, 16, 256, 4, 4, 18.1f, 0.772f, 0.06f, 0.649f, 0, 0},
+    {256, 32, 16, 256, 8, 4, 17.2f, 1.829f, 5.59f, 1.431f, 0, 0},
+    {128, 32, 16, 256, 4, 4, 12.0f, 0.865f, 2.29f, 0.757f, 0, 0},
+    {32, 32, 16, 64, 4, 4, 5.0f, 0.815f, 0.75f, 0.176f, 0, 0},
+    {256, 16, 16, 256, 4, 4, 9.0f, 0.790f, 2.30f, 0.700f, 0, 0},
+    {512, 4, 16, 256, 2, 4, 7.2f, 0.730f, 1.80f, 0.650f, 0, 0},
     {64, 64, 16, 64, 8, 8, 23.7f, 1.194f, 0.65f, 0.778f, 0, 0},
 };
 static const tile half_tiles[] = {
-    {128, 128, 32, 128, 64, 64, 15.9f, 0.469f, 3.39f, 0.150f, 32, 1}, {64, 128, 32, 128, 32, 64, 12.5f, 0.294f, 0.63f, 0.144f, 32, 1},
-    {128, 64, 32, 128, 32, 64, 14.2f, 0.284f, 0.52f, 0.149f, 32, 1},  {64, 64, 32, 128, 32, 32, 9.7f, 0.253f, 0.43f, 0.082f, 32, 1},
-    {256, 32, 32, 256, 32, 32, 8.9f, 0.439f, 1.28f, 0.236f, 32, 1},   {128, 32, 32, 128, 32, 32, 17.6f, 0.269f, 0.58f, 0.105f, 32, 2},
-    {64, 32, 32, 128, 16, 32, 5.1f, 0.324f, 0.38f, 0.066f, 32, 1},    {64, 64, 64, 256, 16, 32, 8.9f, 0.210f, 1.76f, 0.131f, 64, 2},
-    {64, 64, 64, 128, 32, 32, 13.6f, 0.127f, 1.33f, 0.131f, 128, 1},  {128, 128, 32, 256, 64, 32, 18.5f, 0.392f, 3.12f, 0.257f, 64, 2},
-    {64, 128, 64, 256, 32, 32, 9.6f, 0.223f, 2.20f, 0.182f, 64, 2},   {128, 64, 64, 256, 32, 32, 13.0f, 0.243f, 2.01f, 0.159f, 64, 2},
-    {32, 64, 64, 128, 16, 32, 9.4f, 0.209f, 0.70f, 0.115f, 64, 2},    {64, 32, 64, 128, 16, 32, 5.2f, 0.301f, 0.79f, 0.076f, 64, 2},
+    {128, 128, 32, 128, 64, 64, 15.9f, 0.469f, 3.39f, 0.150f, 32, 1},
+    {64, 128, 32, 128, 32, 64, 12.5f, 0.294f, 0.63f, 0.144f, 32, 1},
+    {128, 64, 32, 128, 32, 64, 14.2f, 0.284f, 0.52f, 0.149f, 32, 1},
+    {64, 64, 32, 128, 32, 32, 9.7f, 0.253f, 0.43f, 0.082f, 32, 1},
+    {256, 32, 32, 256, 32, 32, 8.9f, 0.439f, 1.28f, 0.236f, 32, 1},
+    {128, 32, 32, 128, 32, 32, 17.6f, 0.269f, 0.58f, 0.105f, 32, 2},
+    {64, 32, 32, 128, 16, 32, 5.1f, 0.324f, 0.38f, 0.066f, 32, 1},
+    {64, 64, 64, 256, 16, 32, 8.9f, 0.210f, 1.76f, 0.131f, 64, 2},
+    {64, 64, 64, 128, 32, 32, 13.6f, 0.127f, 1.33f, 0.131f, 128, 1},
+    {128, 128, 32, 256, 64, 32, 18.5f, 0.392f, 3.12f, 0.257f, 64, 2},
+    {64, 128, 64, 256, 32, 32, 9.6f, 0.223f, 2.20f, 0.182f, 64, 2},
+    {128, 64, 64, 256, 32, 32, 13.0f, 0.243f, 2.01f, 0.159f, 64, 2},
+    {32, 64, 64, 128, 16, 32, 9.4f, 0.209f, 0.70f, 0.115f, 64, 2},
+    {64, 32, 64, 128, 16, 32, 5.2f, 0.301f, 0.79f, 0.076f, 64, 2},
 };
 static const tile pair_tiles[] = {
-    {64, 64, 64, 256, 16, 32, 5.0f, 0.519f, 3.63f, 0.202f, 64, 2},    {128, 64, 32, 256, 32, 32, 24.6f, 0.721f, 3.29f, 0.379f, 32, 2},
-    {128, 128, 32, 512, 32, 32, 17.0f, 1.018f, 2.84f, 0.744f, 32, 2}, {64, 128, 32, 256, 32, 32, 31.2f, 0.342f, 1.59f, 0.480f, 32, 2},
-    {128, 32, 32, 128, 32, 32, 33.2f, 0.443f, 3.38f, 0.371f, 32, 2},  {64, 32, 64, 128, 16, 32, 12.7f, 0.299f, 3.06f, 0.198f, 64, 2},
-    {256, 32, 32, 256, 32, 32, 25.6f, 0.593f, 6.79f, 0.383f, 32, 2},  {64, 64, 32, 128, 32, 32, 25.4f, 0.318f, 2.25f, 0.348f, 32, 2},
+    {64, 64, 64, 256, 16, 32, 5.0f, 0.519f, 3.63f, 0.202f, 64, 2},
+    {128, 64, 32, 256, 32, 32, 24.6f, 0.721f, 3.29f, 0.379f, 32, 2},
+    {128, 128, 32, 512, 32, 32, 17.0f, 1.018f, 2.84f, 0.744f, 32, 2},
+    {64, 128, 32, 256, 32, 32, 31.2f, 0.342f, 1.59f, 0.480f, 32, 2},
+    {128, 32, 32, 128, 32, 32, 33.2f, 0.443f, 3.38f, 0.371f, 32, 2},
+    {64, 32, 64, 128, 16, 32, 12.7f, 0.299f, 3.06f, 0.198f, 64, 2},
+    {256, 32, 32, 256, 32, 32, 25.6f, 0.593f, 6.79f, 0.383f, 32, 2},
+    {64, 64, 32, 128, 32, 32, 25.4f, 0.318f, 2.25f, 0.348f, 32, 2},
     {32, 64, 64, 128, 16, 32, 6.5f, 0.433f, 2.11f, 0.215f, 64, 2},
 };
 static const path plain = PATH("plain", "conv", 4, plain_tiles),
@@ -276,8 +292,8 @@ static nn_code conv_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
                        "%s: this device's %u bytes of shared memory are too few for a convolution", n->name,
                        c->traits->shared_bytes);
     const bool paired = h.path == &pairs;
-    const nn_code code = nn_vk_conv_pack(k, c, paired ? "pairs" : "conv",
-                                         paired ? nn_vk_conv_make_pairs : nn_vk_conv_make, e);
+    const nn_code code =
+        nn_vk_conv_pack(k, c, paired ? "pairs" : "conv", paired ? nn_vk_conv_make_pairs : nn_vk_conv_make, e);
     if (code) return code;
     c->plan[PLAN_PATH] = h.path != &plain;
     c->plan[PLAN_TILE] = h.tile - h.path->tile;
@@ -341,7 +357,8 @@ static push_constants push_of(const nn_vk_call *c, const nn_vk_conv_layout *l, c
     return k;
 }
 
-void nn_vk_conv_add_parts(nn_vk_recorder *r, const nn_vk_call *c, uint32_t bias, uint32_t rows, uint32_t splits) {
+void nn_vk_conv_add_parts(nn_vk_recorder *r, const nn_vk_call *c, uint32_t bias, uint32_t rows,
+                          uint32_t splits) {
     const nn_node *n = c->node;
     struct {
         uint32_t y, bias, partial, count, part, channels, step[NN_MAX_STEPS];

@@ -26,20 +26,26 @@ static nn_code has_validation(const nn_vk_api *api, nn_error *e) {
     for (uint32_t i = 0; i < count; i++) found |= !strcmp(list[i].layerName, validation_layer);
     free(list);
     if (found) return NN_OK;
-    return nn_fail(e, NN_ERROR_DEVICE, "RVC_VULKAN_VALIDATION is set, and the layer %s is not installed (package "
-                   "vulkan-validationlayers)", validation_layer);
+    return nn_fail(e, NN_ERROR_DEVICE,
+                   "RVC_VULKAN_VALIDATION is set, and the layer %s is not installed (package "
+                   "vulkan-validationlayers)",
+                   validation_layer);
 }
 
 static nn_code new_instance(nn_vk_api *api, VkInstance *out, nn_error *e) {
-    static const VkValidationFeatureEnableEXT enables[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    static const VkValidationFeatureEnableEXT enables[] = {
+        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
     static const VkValidationFeaturesEXT validation = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
                                                        .enabledValidationFeatureCount = 1,
                                                        .pEnabledValidationFeatures = enables};
     static const char *const layers[] = {validation_layer};
-    static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
-    VkApplicationInfo application = {
-        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "rvc", .apiVersion = VK_API_VERSION_1_2};
-    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
+    static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME,
+                                             VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
+    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                     .pApplicationName = "rvc",
+                                     .apiVersion = VK_API_VERSION_1_2};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .pApplicationInfo = &application};
     nn_code code = nn_vk_api_open(api, e);
     if (!code && validation_wanted()) {
         code = has_validation(api, e);
@@ -50,14 +56,18 @@ static nn_code new_instance(nn_vk_api *api, VkInstance *out, nn_error *e) {
         info.ppEnabledExtensionNames = extensions;
     }
     uint32_t version = 0;
-    if (!code) code = nn_vk_check(api->EnumerateInstanceVersion(&version), "Vulkan", "asking the loader's version", e);
+    if (!code)
+        code =
+            nn_vk_check(api->EnumerateInstanceVersion(&version), "Vulkan", "asking the loader's version", e);
     if (!code && version < VK_API_VERSION_1_2)
-        code = nn_fail(e, NN_ERROR_DEVICE, "the Vulkan loader of this machine knows Vulkan %u.%u only; 1.2 is needed: update it",
+        code = nn_fail(e, NN_ERROR_DEVICE,
+                       "the Vulkan loader of this machine knows Vulkan %u.%u only; 1.2 is needed: update it",
                        VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version));
     if (code) return code;
     const VkResult result = api->CreateInstance(&info, NULL, out);
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-        return nn_fail(e, NN_ERROR_DEVICE, "this machine has a Vulkan loader, but no driver: install one (Debian: "
+        return nn_fail(e, NN_ERROR_DEVICE,
+                       "this machine has a Vulkan loader, but no driver: install one (Debian: "
                        "mesa-vulkan-drivers, or the card maker's), or take --device cpu");
     code = nn_vk_check(result, "Vulkan", "creating an instance", e);
     if (!code && (code = nn_vk_api_instance(api, *out, e))) {
@@ -73,7 +83,7 @@ nn_code nn_vulkan_list(void (*each)(void *user, const char *line), void *user, n
     VkInstance instance = VK_NULL_HANDLE;
     if (new_instance(&api, &instance, &none)) {
         if (none.code == NN_ERROR_MEMORY) return nn_fail(e, none.code, "%s", none.text);
-        return NN_OK;                    /* no Vulkan, no devices */
+        return NN_OK; /* no Vulkan, no devices */
     }
     nn_vk_card *cards = NULL;
     uint32_t count = 0;
@@ -96,7 +106,8 @@ nn_code nn_vulkan_list(void (*each)(void *user, const char *line), void *user, n
  * them apart, it is right and the layer is not. Any other complaint stands. */
 static bool is_mistaken(const nn_vk_home *h, const VkDebugUtilsMessengerCallbackDataEXT *data) {
     const char *id = data->pMessageIdName ? data->pMessageIdName : "", *text = data->pMessage;
-    const bool mixed = strstr(id, "SYNC-HAZARD-READ-AFTER-WRITE") || strstr(id, "SYNC-HAZARD-WRITE-AFTER-READ");
+    const bool mixed =
+        strstr(id, "SYNC-HAZARD-READ-AFTER-WRITE") || strstr(id, "SYNC-HAZARD-WRITE-AFTER-READ");
     return h->apart && mixed && strstr(text, "vkCmdDispatch") && strstr(text, "binding #0");
 }
 
@@ -105,18 +116,20 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL complain(VkDebugUtilsMessageSeverityFlagBi
                                                const VkDebugUtilsMessengerCallbackDataEXT *data, void *user) {
     (void)severity, (void)types;
     nn_vk_home *h = user;
-    if (!*h->complaint && !is_mistaken(h, data)) snprintf(h->complaint, sizeof h->complaint, "%s", data->pMessage);
+    if (!*h->complaint && !is_mistaken(h, data))
+        snprintf(h->complaint, sizeof h->complaint, "%s", data->pMessage);
     return VK_FALSE;
 }
 
 static void listen_to_validation(nn_vk_device *d) {
     if (!validation_wanted() || !d->api.CreateDebugUtilsMessengerEXT) return;
-    VkDebugUtilsMessengerCreateInfoEXT info = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-                                               .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
-                                                                  VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-                                               .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-                                               .pfnUserCallback = complain,
-                                               .pUserData = d->home};
+    VkDebugUtilsMessengerCreateInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity =
+            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+        .pfnUserCallback = complain,
+        .pUserData = d->home};
     d->api.CreateDebugUtilsMessengerEXT(d->instance, &info, NULL, &d->home->messenger);
 }
 
@@ -134,9 +147,11 @@ static nn_code new_device(nn_vk_device *d, nn_error *e) {
     float priority[NN_VK_QUEUES];
     for (int i = 0; i < NN_VK_QUEUES; i++) priority[i] = 1;
     VkPhysicalDeviceCooperativeMatrixFeaturesNV nv = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV, .cooperativeMatrix = VK_TRUE};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV,
+        .cooperativeMatrix = VK_TRUE};
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR khr = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .cooperativeMatrix = VK_TRUE};
     void *matrices = t->matrix_khr ? (void *)&khr : (void *)&nv;
     VkPhysicalDeviceVulkan12Features v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                                             .pNext = t->matrix ? matrices : NULL,
@@ -146,7 +161,8 @@ static nn_code new_device(nn_vk_device *d, nn_error *e) {
     VkPhysicalDeviceVulkan11Features v11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                             .pNext = &v12,
                                             .storageBuffer16BitAccess = t->f16};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &v11};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                          .pNext = &v11};
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = d->card.family,
                                      .queueCount = d->card.queues,
@@ -157,7 +173,8 @@ static nn_code new_device(nn_vk_device *d, nn_error *e) {
                                .pQueueCreateInfos = &queue,
                                .enabledExtensionCount = t->matrix ? 1 : 0,
                                .ppEnabledExtensionNames = extensions};
-    nn_code code = NN_VK_TRY(d, CreateDevice(d->card.handle, &info, NULL, &d->device), "opening the device", e);
+    nn_code code =
+        NN_VK_TRY(d, CreateDevice(d->card.handle, &info, NULL, &d->device), "opening the device", e);
     if (!code) code = nn_vk_api_device(&d->api, d->device, e);
     if (code) return code;
     take_queues(d);
@@ -172,9 +189,11 @@ static nn_code new_layout(nn_vk_device *d, nn_error *e) {
                                                     .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                                     .descriptorCount = 1,
                                                     .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
-    VkDescriptorSetLayoutCreateInfo set = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = 3, .pBindings = binding};
-    nn_code code = NN_VK_TRY(d, CreateDescriptorSetLayout(d->device, &set, NULL, &d->set_layout), "a layout", e);
+    VkDescriptorSetLayoutCreateInfo set = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                           .bindingCount = 3,
+                                           .pBindings = binding};
+    nn_code code =
+        NN_VK_TRY(d, CreateDescriptorSetLayout(d->device, &set, NULL, &d->set_layout), "a layout", e);
     if (code) return code;
     VkPushConstantRange push = {VK_SHADER_STAGE_COMPUTE_BIT, 0, NN_VK_PUSH_BYTES};
     VkPipelineLayoutCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
@@ -203,7 +222,9 @@ static nn_code set_precision(nn_vk_device *d, int precision, nn_error *e) {
     nn_vk_traits *t = &d->card.traits;
     const char *name = d->card.properties.deviceName, *conv = getenv("RVC_VULKAN_CONV");
     if (precision == 16 && !t->f16)
-        return nn_fail(e, NN_ERROR_DEVICE, "%s cannot compute in f16 (16-bit storage, shaderFloat16): take --precision f32", name);
+        return nn_fail(e, NN_ERROR_DEVICE,
+                       "%s cannot compute in f16 (16-bit storage, shaderFloat16): take --precision f32",
+                       name);
     t->f16 = precision == 16;
     t->matrix = t->matrix && !environment_number("RVC_VULKAN_PLAIN", 0);
     t->matrix_khr = t->matrix && t->matrix_khr;
@@ -284,7 +305,9 @@ nn_code nn_vulkan_open(nn_device **out, const char *selector, int precision, nn_
     return code;
 }
 
-bool nn_vulkan_is(const nn_device *d) { return d->backend == &nn_vk_backend; }
+bool nn_vulkan_is(const nn_device *d) {
+    return d->backend == &nn_vk_backend;
+}
 
 nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, nn_error *e) {
     const nn_vk_device *o = (const nn_vk_device *)other;
@@ -320,8 +343,12 @@ size_t nn_vulkan_memory(nn_device *device) {
     return bytes;
 }
 
-void nn_vk_lock(nn_vk_device *d) { pthread_mutex_lock(&d->home->lock); }
-void nn_vk_unlock(nn_vk_device *d) { pthread_mutex_unlock(&d->home->lock); }
+void nn_vk_lock(nn_vk_device *d) {
+    pthread_mutex_lock(&d->home->lock);
+}
+void nn_vk_unlock(nn_vk_device *d) {
+    pthread_mutex_unlock(&d->home->lock);
+}
 
 /* The last device of its home is gone; also of one that was opened halfway. */
 static void close_home(nn_vk_device *d) {
@@ -380,7 +407,8 @@ static nn_code complaint_of(nn_vk_device *d, nn_error *e) {
     nn_vk_lock(d);
     nn_code code = NN_OK;
     if (*d->home->complaint)
-        code = nn_fail(e, NN_ERROR_DEVICE, "%s: Vulkan's validation layer: %s", d->base.name, d->home->complaint);
+        code = nn_fail(e, NN_ERROR_DEVICE, "%s: Vulkan's validation layer: %s", d->base.name,
+                       d->home->complaint);
     nn_vk_unlock(d);
     return code;
 }
@@ -389,14 +417,15 @@ nn_code nn_vk_submit(nn_vk_device *d, VkCommandBuffer commands, nn_error *e) {
     const VkSubmitInfo info = {
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands};
     nn_vk_lock(d);
-    const VkResult result = d->home->runs_left ? d->api.QueueSubmit(d->queue, 1, &info, d->fence) : VK_ERROR_DEVICE_LOST;
+    const VkResult result =
+        d->home->runs_left ? d->api.QueueSubmit(d->queue, 1, &info, d->fence) : VK_ERROR_DEVICE_LOST;
     nn_vk_unlock(d);
     return nn_vk_check(result, d->base.name, "a submission", e);
 }
 
 /* Every wait is for what was submitted before it, so that devices which share a queue never wait for each other in a ring. */
-nn_code nn_vk_submit_branched(nn_vk_device *d, VkCommandBuffer commands, VkCommandBuffer beside, VkCommandBuffer behind,
-                              VkSemaphore joined, nn_error *e) {
+nn_code nn_vk_submit_branched(nn_vk_device *d, VkCommandBuffer commands, VkCommandBuffer beside,
+                              VkCommandBuffer behind, VkSemaphore joined, nn_error *e) {
     const VkPipelineStageFlags stage = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
     const VkSubmitInfo side = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                                .commandBufferCount = 1,

@@ -8,12 +8,12 @@
 #include "load.h"
 
 enum {
-    GATES = 3,          /* r, z, n: PyTorch's order */
-    THREADS = 256,      /* of a workgroup, as in the shaders */
-    SIDE = 64,          /* of a tile of the projection */
-    TOGETHER = 8,       /* columns of a round of gru.comp */
+    GATES = 3,           /* r, z, n: PyTorch's order */
+    THREADS = 256,       /* of a workgroup, as in the shaders */
+    SIDE = 64,           /* of a tile of the projection */
+    TOGETHER = 8,        /* columns of a round of gru.comp */
     MOST_ROUNDS = 60000, /* lavapipe ends loops after 65535 */
-    MOST_WEIGHTS = 192, /* floats of registers for hidden weights that a thread may have */
+    MOST_WEIGHTS = 192,  /* floats of registers for hidden weights that a thread may have */
     SPARE = 2,        /* compute units per workgroup that spreading asks for: all of them must be resident */
     LEAST_UNITS = 16, /* a device with fewer may run workgroups one after another */
     MOST_POLLS = 1 << 22 /* a second or so on a GPU, where a step takes a microsecond */

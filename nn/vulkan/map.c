@@ -1,7 +1,9 @@
 /* map.c - element-wise steps that found no op to be fused into: out = steps(in[0]). */
 #include "op.h"
 
-static nn_code map_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) { return nn_vk_pack_steps(k, c, e); }
+static nn_code map_pack(nn_vk_packer *k, nn_vk_call *c, nn_error *e) {
+    return nn_vk_pack_steps(k, c, e);
+}
 
 static void map_record(nn_vk_recorder *r, const nn_vk_call *c) {
     struct {

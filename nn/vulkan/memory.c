@@ -34,15 +34,18 @@ static bool count(nn_vk_device *d, VkDeviceSize bytes) {
 
 /* The card's own memory as the host sees it: all of it, not the small window that some cards show. */
 static uint32_t mapped_type(const nn_vk_card *c, uint32_t allowed) {
-    const uint32_t type = memory_type(c, allowed, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
-                                                      VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
+    const uint32_t type =
+        memory_type(c, allowed,
+                    VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                        VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
     if (type == UINT32_MAX) return type;
     return c->memory.memoryHeaps[c->memory.memoryTypes[type].heapIndex].size == c->bytes ? type : UINT32_MAX;
 }
 
 static VkResult allocate(nn_vk_buffer *b, nn_vk_device *d, nn_vk_place place) {
     static const VkMemoryPropertyFlags on_host[] = {
-        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT |
+            VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT};
     static const VkMemoryPropertyFlags on_device[] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0};
     const nn_vk_api *vk = &d->api;
@@ -52,7 +55,8 @@ static VkResult allocate(nn_vk_buffer *b, nn_vk_device *d, nn_vk_place place) {
     const bool host = place == NN_VK_HOST;
     if (!host && !count(d, need.size)) return result;
     b->counted = host ? 0 : need.size;
-    const uint32_t mapped = place == NN_VK_MAPPED && !d->home->staged ? mapped_type(&d->card, need.memoryTypeBits) : UINT32_MAX;
+    const uint32_t mapped =
+        place == NN_VK_MAPPED && !d->home->staged ? mapped_type(&d->card, need.memoryTypeBits) : UINT32_MAX;
     for (int i = 0; i < 2 && result; i++) {
         uint32_t type = memory_type(&d->card, need.memoryTypeBits, host ? on_host[i] : on_device[i]);
         if (mapped != UINT32_MAX) type = mapped;
@@ -61,11 +65,12 @@ static VkResult allocate(nn_vk_buffer *b, nn_vk_device *d, nn_vk_place place) {
                                      .allocationSize = need.size,
                                      .memoryTypeIndex = type};
         result = vk->AllocateMemory(d->device, &info, NULL, &b->memory);
-        if (!host) break;            /* values in the host's memory would be no help, and no error either */
+        if (!host) break; /* values in the host's memory would be no help, and no error either */
     }
     if (!result) result = vk->BindBufferMemory(d->device, b->buffer, b->memory, 0);
     if (!result && host) result = vk->MapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map);
-    if (!result && mapped != UINT32_MAX && vk->MapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map)) b->map = NULL;
+    if (!result && mapped != UINT32_MAX && vk->MapMemory(d->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map))
+        b->map = NULL;
     return result;
 }
 
@@ -80,29 +85,33 @@ static void free_memory(nn_vk_buffer *b, nn_vk_device *d) {
 
 static nn_code fail_memory(nn_vk_device *d, VkDeviceSize bytes, const char *what, nn_error *e) {
     nn_vk_lock(d);
-    const double used = (double)d->home->bytes, all = (double)(d->home->limit ? d->home->limit : d->card.bytes);
+    const double used = (double)d->home->bytes,
+                 all = (double)(d->home->limit ? d->home->limit : d->card.bytes);
     nn_vk_unlock(d);
-    return nn_fail(e, NN_ERROR_MEMORY, "%s: out of device memory: no room for %.0f MB of %s beside the %.0f MB that this program "
-                   "uses of %.0f MB: close other programs that use the device, or take %s--device cpu", d->base.name,
-                   (double)bytes * 1e-6, what, used * 1e-6, all * 1e-6, d->card.traits.f16 ? "" : "--precision f16 or ");
+    return nn_fail(e, NN_ERROR_MEMORY,
+                   "%s: out of device memory: no room for %.0f MB of %s beside the %.0f MB that this program "
+                   "uses of %.0f MB: close other programs that use the device, or take %s--device cpu",
+                   d->base.name, (double)bytes * 1e-6, what, used * 1e-6, all * 1e-6,
+                   d->card.traits.f16 ? "" : "--precision f16 or ");
 }
 
-nn_code nn_vk_buffer_new(nn_vk_buffer *b, nn_vk_device *d, VkDeviceSize bytes, nn_vk_place place, const char *what,
-                         nn_error *e) {
+nn_code nn_vk_buffer_new(nn_vk_buffer *b, nn_vk_device *d, VkDeviceSize bytes, nn_vk_place place,
+                         const char *what, nn_error *e) {
     bytes = (bytes + BLOB_ALIGN - 1) & ~(VkDeviceSize)(BLOB_ALIGN - 1);
     if (!bytes) bytes = BLOB_ALIGN;
     *b = (nn_vk_buffer){.bytes = bytes};
     if (bytes > d->card.range)
-        return nn_fail(e, NN_ERROR_MEMORY, "%s: %s take %.0f MB in one piece, and this device allows %.0f MB: take smaller "
-                       "pieces, another device, or --device cpu", d->base.name, what, (double)bytes * 1e-6,
-                       (double)d->card.range * 1e-6);
+        return nn_fail(e, NN_ERROR_MEMORY,
+                       "%s: %s take %.0f MB in one piece, and this device allows %.0f MB: take smaller "
+                       "pieces, another device, or --device cpu",
+                       d->base.name, what, (double)bytes * 1e-6, (double)d->card.range * 1e-6);
     VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                .size = bytes,
-                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                        VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VkResult result = d->api.CreateBuffer(d->device, &info, NULL, &b->buffer);
     if (!result) result = allocate(b, d, place);
-    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY && b->buffer) {      /* weights that no plan uses make room */
+    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY && b->buffer) { /* weights that no plan uses make room */
         free_memory(b, d);
         nn_vk_lock(d);
         nn_vk_stores_free(d, true);
@@ -217,10 +226,13 @@ bool nn_vk_store_find(nn_vk_store **store, nn_vk_device *d, uint64_t mark, const
     return found;
 }
 
-static size_t aligned(size_t bytes) { return (bytes + BLOB_ALIGN - 1) & ~(size_t)(BLOB_ALIGN - 1); }
+static size_t aligned(size_t bytes) {
+    return (bytes + BLOB_ALIGN - 1) & ~(size_t)(BLOB_ALIGN - 1);
+}
 
 /* Gives the blob its place; data NULL: somebody will write it there. */
-static nn_code append(nn_vk_store *s, const char *key, void *data, size_t bytes, size_t *offset, nn_error *e) {
+static nn_code append(nn_vk_store *s, const char *key, void *data, size_t bytes, size_t *offset,
+                      nn_error *e) {
     if (s->blobs == s->capacity) {
         const size_t capacity = s->capacity ? 2 * s->capacity : 64;
         nn_vk_blob *blob = realloc(s->blob, capacity * sizeof *blob);
@@ -271,7 +283,7 @@ static nn_code grow(nn_vk_store *s, nn_vk_device *d, size_t used, nn_error *e) {
 
 /* The blob that has just been given its place, which is let go; the home is unlocked while it is written. */
 static void write_mapped(const nn_vk_store *s, nn_vk_device *d, size_t offset, void *data, size_t bytes) {
-    pthread_rwlock_rdlock(&d->home->writing);      /* before the home is unlocked: from here on the buffer stays */
+    pthread_rwlock_rdlock(&d->home->writing); /* before the home is unlocked: from here on the buffer stays */
     char *to = (char *)s->buffer.map + offset;
     nn_vk_unlock(d);
     memcpy(to, data, bytes);
@@ -279,10 +291,10 @@ static void write_mapped(const nn_vk_store *s, nn_vk_device *d, size_t offset, v
     free(data);
 }
 
-nn_code nn_vk_store_add(nn_vk_store **store, nn_vk_device *d, const nn_weights *w, bool f16, uint64_t mark, const char *key,
-                        void *data, size_t bytes, size_t *offset, nn_error *e) {
+nn_code nn_vk_store_add(nn_vk_store **store, nn_vk_device *d, const nn_weights *w, bool f16, uint64_t mark,
+                        const char *key, void *data, size_t bytes, size_t *offset, nn_error *e) {
     nn_vk_lock(d);
-    if (nn_vk_store_find(store, d, mark, key, offset)) {      /* another thread was faster */
+    if (nn_vk_store_find(store, d, mark, key, offset)) { /* another thread was faster */
         nn_vk_unlock(d);
         free(data);
         return NN_OK;
@@ -317,8 +329,9 @@ static nn_code send(nn_vk_store *s, nn_vk_device *d, size_t to, size_t bytes, nn
 /* Blobs that wait lie one after another in the buffer, so they go in pieces as large as the staging memory. */
 static nn_code upload(nn_vk_store *s, nn_vk_device *d, nn_error *e) {
     nn_vk_buffer *staging = &d->home->upload;
-    nn_code code = staging->bytes ? NN_OK : nn_vk_buffer_new(staging, d, upload_bytes, NN_VK_HOST, "staging", e);
-    size_t from = 0, filled = 0;         /* the piece: where it goes, how much of it there is */
+    nn_code code =
+        staging->bytes ? NN_OK : nn_vk_buffer_new(staging, d, upload_bytes, NN_VK_HOST, "staging", e);
+    size_t from = 0, filled = 0; /* the piece: where it goes, how much of it there is */
     for (size_t i = 0; i < s->blobs && !code; i++) {
         nn_vk_blob *b = &s->blob[i];
         if (!b->data) continue;
@@ -351,7 +364,7 @@ nn_code nn_vk_store_upload(nn_vk_store *s, nn_vk_device *d, nn_error *e) {
     nn_vk_lock(d);
     const nn_code code = s->pending ? upload(s, d, e) : NN_OK;
     nn_vk_unlock(d);
-    pthread_rwlock_wrlock(&d->home->writing);      /* nobody is writing any more */
+    pthread_rwlock_wrlock(&d->home->writing); /* nobody is writing any more */
     pthread_rwlock_unlock(&d->home->writing);
     return code;
 }

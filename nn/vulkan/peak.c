@@ -72,7 +72,8 @@ static VkDeviceSize memory_bytes(const nn_vk_card *c) {
 static nn_code open_bench(bench *b, nn_vk_device *d, nn_error *e) {
     *b = (bench){.device = d, .groups = GROUPS_A_UNIT * d->card.traits.units};
     const VkDeviceSize bytes = memory_bytes(&d->card);
-    const uint32_t most = (uint32_t)((bytes - FACTOR_BYTES) / (THREADS / d->card.traits.subgroup * SUMS * MATRIX_BYTES));
+    const uint32_t most =
+        (uint32_t)((bytes - FACTOR_BYTES) / (THREADS / d->card.traits.subgroup * SUMS * MATRIX_BYTES));
     if (b->groups > most) b->groups = most;
     if (d->card.tick <= 0)
         return nn_fail(e, NN_ERROR_DEVICE, "%s has no timestamps to measure it by", d->base.name);
@@ -174,8 +175,8 @@ static nn_code measure(bench *b, nn_peak *out, nn_error *e) {
     nn_code code = best_rate(b, copy, (uint32_t)(b->memory.bytes / 32), false, 32, &out->bytes, e);
     if (!code) code = best_rate(b, multiply, FIRST_COUNT, true, THREADS * 8 * 4 * 2, &out->f32, e);
     if (!code && traits->matrix)
-        code = best_rate(b, matrices, FIRST_COUNT, true, THREADS / traits->subgroup * SUMS * 2 * 16.0 * 16 * 16,
-                         &in_matrices, e);
+        code = best_rate(b, matrices, FIRST_COUNT, true,
+                         THREADS / traits->subgroup * SUMS * 2 * 16.0 * 16 * 16, &in_matrices, e);
     out->f16 = traits->matrix && in_matrices > out->f32 ? in_matrices : out->f32;
     if (in_matrices / 3 > out->f32) out->f32 = in_matrices / 3;
     return code;

@@ -57,20 +57,23 @@ static void make_one(nn_vk_device *d, nn_vk_pipeline *p) {
     VkSpecializationInfo constants = {NN_VK_ALL_CONSTANTS, entry, sizeof p->constant, p->constant};
     uint32_t *special;
     size_t words;
-    const bool done = nn_vk_specialize(p->shader->code, p->shader->bytes / 4, p->constant, NN_VK_ALL_CONSTANTS, &special, &words);
+    const bool done = nn_vk_specialize(p->shader->code, p->shader->bytes / 4, p->constant,
+                                       NN_VK_ALL_CONSTANTS, &special, &words);
     VkShaderModuleCreateInfo module_info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
                                             .codeSize = done ? words * 4 : p->shader->bytes,
                                             .pCode = done ? special : p->shader->code};
     VkShaderModule module = VK_NULL_HANDLE;
     p->result = d->api.CreateShaderModule(d->device, &module_info, NULL, &module);
-    VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-                                        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                                                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                                                  .module = module,
-                                                  .pName = "main",
-                                                  .pSpecializationInfo = done ? NULL : &constants},
-                                        .layout = d->layout};
-    if (!p->result) p->result = d->api.CreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->handle);
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = module,
+                  .pName = "main",
+                  .pSpecializationInfo = done ? NULL : &constants},
+        .layout = d->layout};
+    if (!p->result)
+        p->result = d->api.CreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->handle);
     d->api.DestroyShaderModule(d->device, module, NULL);
     free(special);
 }
@@ -147,7 +150,8 @@ typedef struct seal {
 
 static seal seal_of(const void *data, size_t bytes) {
     seal s = {.data = checksum(data, bytes)};
-    for (int i = 0; i < nn_vk_shader_count; i++) s.shaders = 31 * s.shaders + checksum(nn_vk_shaders[i].code, nn_vk_shaders[i].bytes);
+    for (int i = 0; i < nn_vk_shader_count; i++)
+        s.shaders = 31 * s.shaders + checksum(nn_vk_shaders[i].code, nn_vk_shaders[i].bytes);
     return s;
 }
 
@@ -166,8 +170,8 @@ static bool cache_path(const nn_vk_device *d, bool make, char path[PATH_MOST]) {
     if (make && mkdir(path, 0700) && errno != EEXIST) return false;
     const VkPhysicalDeviceProperties *p = &d->card.properties;
     const uint64_t driver = checksum(p->pipelineCacheUUID, VK_UUID_SIZE);
-    n += snprintf(path + n, (size_t)(PATH_MOST - n), "/vulkan-%04x-%04x-%08x-%016" PRIx64, p->vendorID, p->deviceID,
-                  p->driverVersion, driver);
+    n += snprintf(path + n, (size_t)(PATH_MOST - n), "/vulkan-%04x-%04x-%08x-%016" PRIx64, p->vendorID,
+                  p->deviceID, p->driverVersion, driver);
     return n < PATH_MOST - 30;
 }
 
@@ -203,7 +207,7 @@ nn_code nn_vk_cache_load(nn_vk_device *d, nn_error *e) {
                                       .initialDataSize = data ? bytes : 0,
                                       .pInitialData = data};
     VkResult result = d->api.CreatePipelineCache(d->device, &info, NULL, &d->cache);
-    if (result && data) {                /* the driver does not like it: as if there were none */
+    if (result && data) { /* the driver does not like it: as if there were none */
         info = (VkPipelineCacheCreateInfo){.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
         result = d->api.CreatePipelineCache(d->device, &info, NULL, &d->cache);
         bytes = 0;
@@ -216,8 +220,8 @@ nn_code nn_vk_cache_load(nn_vk_device *d, nn_error *e) {
 void nn_vk_cache_save(nn_vk_device *d) {
     char path[PATH_MOST], part[PATH_MOST];
     size_t bytes = 0;
-    if (!d->cache || d->api.GetPipelineCacheData(d->device, d->cache, &bytes, NULL) || bytes <= d->home->cache_bytes ||
-        bytes > cache_most || !cache_path(d, true, path))
+    if (!d->cache || d->api.GetPipelineCacheData(d->device, d->cache, &bytes, NULL) ||
+        bytes <= d->home->cache_bytes || bytes > cache_most || !cache_path(d, true, path))
         return;
     unsigned char *data = malloc(bytes + sizeof(seal));
     if (data && !d->api.GetPipelineCacheData(d->device, d->cache, &bytes, data)) {

@@ -26,19 +26,21 @@ static const nn_vk_op *const ops[NN_OP_COUNT] = {
 #undef NN_OP
 };
 
-static nn_vk_device *device_of(const nn_plan *p) { return (nn_vk_device *)p->device; }
+static nn_vk_device *device_of(const nn_plan *p) {
+    return (nn_vk_device *)p->device;
+}
 
 /* ---- preparing ---- */
 
 /* A plan's nodes, packed by several threads: reading a checkpoint takes one at a time, laying weights out does not. */
 typedef struct packing {
     nn_plan *plan;
-    atomic_int next, stop;           /* the first node that nobody has taken; none from here on is needed */
+    atomic_int next, stop; /* the first node that nobody has taken; none from here on is needed */
 } packing;
 
 typedef struct packing_thread {
     packing *packing;
-    int failed;                      /* node; the plan's count: none */
+    int failed; /* node; the plan's count: none */
     nn_error error;
     pthread_t thread;
 } packing_thread;
@@ -87,7 +89,8 @@ static nn_code pack_nodes(nn_plan *p, nn_error *e) {
 static nn_code pack_all(nn_plan *p, nn_vk_plan *s, nn_error *e) {
     nn_vk_device *d = device_of(p);
     for (int i = 0; i < p->count; i++)
-        s->call[i] = (nn_vk_call){.node = p->node[i], .traits = p->node[i]->wide ? &d->card.wide : &d->card.traits};
+        s->call[i] =
+            (nn_vk_call){.node = p->node[i], .traits = p->node[i]->wide ? &d->card.wide : &d->card.traits};
     nn_code code = pack_nodes(p, e);
     for (int i = 1; i < p->count; i++)
         if (!s->call[i].blobs) s->call[i].part = s->call[i - 1].part;
@@ -110,7 +113,7 @@ static nn_code vk_prepare(nn_plan *p, nn_error *e) {
 
 /* Plans of a device never run at the same time, so nothing of the old slab is worth keeping. */
 static nn_code grow_slab(nn_vk_device *d, size_t bytes, nn_error *e) {
-    enum { SPARE = 1 << 20 };               /* shaders may read a vector beyond the last value */
+    enum { SPARE = 1 << 20 }; /* shaders may read a vector beyond the last value */
     if (bytes + SPARE <= d->slab.bytes) return NN_OK;
     nn_vk_buffer_free(&d->slab, d);
     d->generation++;
@@ -134,7 +137,8 @@ static nn_code new_descriptors(nn_vk_device *d, nn_vk_plan *s, nn_error *e) {
                                        .maxSets = NN_VK_PARTS,
                                        .poolSizeCount = 1,
                                        .pPoolSizes = &size};
-    nn_code code = NN_VK_TRY(d, CreateDescriptorPool(d->device, &pool, NULL, &s->pool), "a descriptor pool", e);
+    nn_code code =
+        NN_VK_TRY(d, CreateDescriptorPool(d->device, &pool, NULL, &s->pool), "a descriptor pool", e);
     for (int i = 0; i < s->parts && !code; i++) {
         VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
                                             .descriptorPool = s->pool,
@@ -158,8 +162,9 @@ static nn_code new_queries(nn_vk_device *d, nn_vk_plan *s, int count, nn_error *
 static void bind_buffers(nn_vk_device *d, const nn_vk_plan *s, nn_vk_part *part) {
     /* a graph may need no weights (maps only): anything may stand for them */
     const VkBuffer weights = part->store ? part->store->buffer.buffer : d->slab.buffer;
-    const VkDescriptorBufferInfo buffer[3] = {
-        {d->slab.buffer, 0, VK_WHOLE_SIZE}, {weights, 0, VK_WHOLE_SIZE}, {s->staging.buffer, 0, VK_WHOLE_SIZE}};
+    const VkDescriptorBufferInfo buffer[3] = {{d->slab.buffer, 0, VK_WHOLE_SIZE},
+                                              {weights, 0, VK_WHOLE_SIZE},
+                                              {s->staging.buffer, 0, VK_WHOLE_SIZE}};
     VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                   .dstSet = part->set,
                                   .descriptorCount = 3,
@@ -195,7 +200,8 @@ static void record_edge(nn_vk_recorder *r, const nn_plan *p, int i, bool out) {
 /* Under profile each node starts when the one before is done, so that its time is its own. */
 static void stamp(nn_vk_recorder *r, const nn_vk_plan *s, int i) {
     if (!r->commands || !s->profiled || !s->queries) return;
-    r->device->api.CmdWriteTimestamp(r->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->queries, (uint32_t)i);
+    r->device->api.CmdWriteTimestamp(r->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, s->queries,
+                                     (uint32_t)i);
     r->apart = true;
 }
 
@@ -231,8 +237,8 @@ static void record_nodes(nn_vk_recorder *r, const nn_plan *p, int stretch) {
 }
 
 /* Values and weights of earlier submissions before, the host behind. */
-static void record_barrier(nn_vk_recorder *r, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
-                           VkAccessFlags reads) {
+static void record_barrier(nn_vk_recorder *r, VkPipelineStageFlags from, VkAccessFlags wrote,
+                           VkPipelineStageFlags to, VkAccessFlags reads) {
     const VkMemoryBarrier all = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = wrote, .dstAccessMask = reads};
     r->device->api.CmdPipelineBarrier(r->commands, from, to, 0, 1, &all, 0, NULL, 0, NULL);
@@ -247,12 +253,16 @@ static nn_code record_stretch(nn_plan *p, nn_vk_plan *s, int stretch, nn_error *
         return code;
     }
     r.commands = s->commands[stretch];
-    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, transfer = VK_PIPELINE_STAGE_TRANSFER_BIT;
+    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                               transfer = VK_PIPELINE_STAGE_TRANSFER_BIT;
     const VkAccessFlags both = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
-    record_barrier(&r, compute | transfer, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, compute, both);
-    if (s->profiled && s->queries) d->api.CmdResetQueryPool(r.commands, s->queries, 0, (uint32_t)p->count + 1);
+    record_barrier(&r, compute | transfer, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, compute,
+                   both);
+    if (s->profiled && s->queries)
+        d->api.CmdResetQueryPool(r.commands, s->queries, 0, (uint32_t)p->count + 1);
     record_nodes(&r, p, stretch);
-    record_barrier(&r, compute, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    record_barrier(&r, compute, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                   VK_ACCESS_HOST_READ_BIT);
     code = NN_VK_TRY(d, EndCommandBuffer(r.commands), "a command buffer", e);
     return r.error.code ? nn_fail(e, r.error.code, "%s", r.error.text) : code;
 }
@@ -269,7 +279,8 @@ static nn_code make_pipelines(nn_plan *p, nn_error *e) {
     const nn_vk_plan *s = p->state;
     nn_vk_recorder asks = {.device = device_of(p)};
     for (int i = 0; i < (s->branched ? STRETCHES : 1); i++) record_nodes(&asks, p, i);
-    return asks.error.code ? nn_fail(e, asks.error.code, "%s", asks.error.text) : nn_vk_pipelines_make(device_of(p), e);
+    return asks.error.code ? nn_fail(e, asks.error.code, "%s", asks.error.text)
+                           : nn_vk_pipelines_make(device_of(p), e);
 }
 
 /* Whether both branches have nodes before the join; then with what tells that the second is done. */
@@ -278,7 +289,9 @@ static nn_code set_branched(nn_plan *p, nn_vk_plan *s, nn_error *e) {
     const int join = nn_plan_join(p);
     const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO};
     s->branched = !s->profiled && join < p->count;
-    return s->branched && !s->joined ? NN_VK_TRY(d, CreateSemaphore(d->device, &info, NULL, &s->joined), "a semaphore", e) : NN_OK;
+    return s->branched && !s->joined
+               ? NN_VK_TRY(d, CreateSemaphore(d->device, &info, NULL, &s->joined), "a semaphore", e)
+               : NN_OK;
 }
 
 static nn_code record(nn_plan *p, nn_error *e) {
@@ -318,12 +331,14 @@ static void read_times(nn_plan *p, nn_vk_plan *s) {
     nn_vk_device *d = device_of(p);
     uint64_t *tick = calloc((size_t)p->count + 1, sizeof *tick);
     if (!tick || !s->queries ||
-        d->api.GetQueryPoolResults(d->device, s->queries, 0, (uint32_t)p->count + 1, ((size_t)p->count + 1) * sizeof *tick,
-                                   tick, sizeof *tick, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT)) {
+        d->api.GetQueryPoolResults(d->device, s->queries, 0, (uint32_t)p->count + 1,
+                                   ((size_t)p->count + 1) * sizeof *tick, tick, sizeof *tick,
+                                   VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT)) {
         free(tick);
-        return;                          /* no times, no harm */
+        return; /* no times, no harm */
     }
-    for (int i = 0; i < p->count; i++) p->seconds[i] = (double)(tick[i + 1] - tick[i]) * (double)d->card.tick * 1e-9;
+    for (int i = 0; i < p->count; i++)
+        p->seconds[i] = (double)(tick[i + 1] - tick[i]) * (double)d->card.tick * 1e-9;
     free(tick);
 }
 
@@ -331,13 +346,14 @@ static nn_code vk_run(nn_plan *p, nn_error *e) {
     nn_vk_device *d = device_of(p);
     nn_vk_plan *s = p->state;
     nn_code code = NN_OK;
-    nn_vk_lock(d);                       /* what was recorded stays true until it is submitted */
+    nn_vk_lock(d); /* what was recorded stays true until it is submitted */
     bool same = s->recorded && s->slab_generation == d->generation && s->profiled == p->profile;
     for (int i = 0; i < s->parts; i++)
         same = same && (!s->part[i].store || s->part[i].generation == s->part[i].store->generation);
     if (!same) code = record(p, e);
     if (!code && s->branched)
-        code = nn_vk_submit_branched(d, s->commands[BEFORE], s->commands[BESIDE], s->commands[BEHIND], s->joined, e);
+        code = nn_vk_submit_branched(d, s->commands[BEFORE], s->commands[BESIDE], s->commands[BEHIND],
+                                     s->joined, e);
     else if (!code)
         code = nn_vk_submit(d, s->commands[BEFORE], e);
     if (d->home->runs_left > 0) d->home->runs_left--;

@@ -16,19 +16,73 @@
 #include <string.h>
 
 enum {
-    OP_NAME = 5, OP_MEMBER_NAME = 6, OP_EXT_INST = 12, OP_TYPE_BOOL = 20, OP_TYPE_INT = 21,
-    OP_CONSTANT_TRUE = 41, OP_CONSTANT_FALSE = 42, OP_CONSTANT = 43, OP_CONSTANT_COMPOSITE = 44, OP_SPEC_TRUE = 48,
-    OP_SPEC_FALSE = 49, OP_SPEC = 50, OP_SPEC_COMPOSITE = 51, OP_SPEC_OP = 52, OP_FUNCTION = 54, OP_FUNCTION_END = 56,
-    OP_VARIABLE = 59, OP_LOAD = 61, OP_STORE = 62, OP_ACCESS_CHAIN = 65, OP_DECORATE = 71, OP_MEMBER_DECORATE = 72,
-    OP_SHUFFLE = 79, OP_INSERT = 82, OP_FIRST_ARITHMETIC = 109,
-    OP_LAST_ARITHMETIC = 200, OP_PHI = 245, OP_LOOP_MERGE = 246, OP_SELECTION_MERGE = 247, OP_LABEL = 248, OP_BRANCH = 249,
-    OP_BRANCH_CONDITIONAL = 250, OP_SWITCH = 251, OP_UNREACHABLE = 255, OP_CONTROL_BARRIER = 224,
-    OP_MEMORY_BARRIER = 225, OP_ATOMIC_STORE = 228, OP_MATRIX_STORE = 4458, OP_MATRIX_STORE_NV = 5360,
-    IADD = 128, ISUB = 130, IMUL = 132, UDIV = 134, UMOD = 137, LOGICAL_OR = 166, LOGICAL_AND = 167, LOGICAL_NOT = 168,
-    SELECT = 169, IEQUAL = 170, INOT_EQUAL = 171, UGREATER = 172, SGREATER = 173, UGREATER_EQUAL = 174,
-    SGREATER_EQUAL = 175, ULESS = 176, SLESS = 177, ULESS_EQUAL = 178, SLESS_EQUAL = 179, SHIFT_RIGHT = 194,
-    SHIFT_LEFT = 196, BIT_OR = 197, BIT_XOR = 198, BIT_AND = 199,
-    DECORATION_SPEC_ID = 1, DECORATION_BUILT_IN = 11, HEADER = 5, MOST_ID = 1 << 20
+    OP_NAME = 5,
+    OP_MEMBER_NAME = 6,
+    OP_EXT_INST = 12,
+    OP_TYPE_BOOL = 20,
+    OP_TYPE_INT = 21,
+    OP_CONSTANT_TRUE = 41,
+    OP_CONSTANT_FALSE = 42,
+    OP_CONSTANT = 43,
+    OP_CONSTANT_COMPOSITE = 44,
+    OP_SPEC_TRUE = 48,
+    OP_SPEC_FALSE = 49,
+    OP_SPEC = 50,
+    OP_SPEC_COMPOSITE = 51,
+    OP_SPEC_OP = 52,
+    OP_FUNCTION = 54,
+    OP_FUNCTION_END = 56,
+    OP_VARIABLE = 59,
+    OP_LOAD = 61,
+    OP_STORE = 62,
+    OP_ACCESS_CHAIN = 65,
+    OP_DECORATE = 71,
+    OP_MEMBER_DECORATE = 72,
+    OP_SHUFFLE = 79,
+    OP_INSERT = 82,
+    OP_FIRST_ARITHMETIC = 109,
+    OP_LAST_ARITHMETIC = 200,
+    OP_PHI = 245,
+    OP_LOOP_MERGE = 246,
+    OP_SELECTION_MERGE = 247,
+    OP_LABEL = 248,
+    OP_BRANCH = 249,
+    OP_BRANCH_CONDITIONAL = 250,
+    OP_SWITCH = 251,
+    OP_UNREACHABLE = 255,
+    OP_CONTROL_BARRIER = 224,
+    OP_MEMORY_BARRIER = 225,
+    OP_ATOMIC_STORE = 228,
+    OP_MATRIX_STORE = 4458,
+    OP_MATRIX_STORE_NV = 5360,
+    IADD = 128,
+    ISUB = 130,
+    IMUL = 132,
+    UDIV = 134,
+    UMOD = 137,
+    LOGICAL_OR = 166,
+    LOGICAL_AND = 167,
+    LOGICAL_NOT = 168,
+    SELECT = 169,
+    IEQUAL = 170,
+    INOT_EQUAL = 171,
+    UGREATER = 172,
+    SGREATER = 173,
+    UGREATER_EQUAL = 174,
+    SGREATER_EQUAL = 175,
+    ULESS = 176,
+    SLESS = 177,
+    ULESS_EQUAL = 178,
+    SLESS_EQUAL = 179,
+    SHIFT_RIGHT = 194,
+    SHIFT_LEFT = 196,
+    BIT_OR = 197,
+    BIT_XOR = 198,
+    BIT_AND = 199,
+    DECORATION_SPEC_ID = 1,
+    DECORATION_BUILT_IN = 11,
+    HEADER = 5,
+    MOST_ID = 1 << 20
 };
 
 enum { UNKNOWN, KNOWN, VARYING };
@@ -36,41 +90,67 @@ static const uint32_t GONE = UINT32_MAX;
 
 typedef struct value {
     uint8_t state;
-    uint32_t bits;                   /* booleans: 0 or 1 */
+    uint32_t bits; /* booleans: 0 or 1 */
 } value;
 
 typedef struct block {
-    size_t first, merge, last;       /* instructions: behind the label; merge instruction or 0; terminator */
+    size_t first, merge, last; /* instructions: behind the label; merge instruction or 0; terminator */
     uint32_t label;
-    bool runs, named;                /* named: by a merge instruction that stays */
+    bool runs, named; /* named: by a merge instruction that stays */
 } block;
 
 typedef struct module {
     const uint32_t *code;
     size_t words;
     uint32_t bound;
-    value *value;                    /* [bound] */
-    uint32_t *block_of;              /* [bound]: of a label, number + 1 */
-    uint32_t *spec;                  /* [bound]: specialisation id + 1; GONE: of a result that is not written */
-    uint8_t *kind;                   /* [bound]: of a type: 1 boolean, 2 32-bit integer */
+    value *value;       /* [bound] */
+    uint32_t *block_of; /* [bound]: of a label, number + 1 */
+    uint32_t *spec;     /* [bound]: specialisation id + 1; GONE: of a result that is not written */
+    uint8_t *kind;      /* [bound]: of a type: 1 boolean, 2 32-bit integer */
     block *block;
     uint32_t blocks;
     uint32_t *out;
     size_t count;
 } module;
 
-static uint32_t op_at(const module *m, size_t at) { return m->code[at] & 0xffff; }
-static uint32_t length_at(const module *m, size_t at) { return m->code[at] >> 16; }
+static uint32_t op_at(const module *m, size_t at) {
+    return m->code[at] & 0xffff;
+}
+static uint32_t length_at(const module *m, size_t at) {
+    return m->code[at] >> 16;
+}
 
 /* ---- values ---- */
 
 static bool is_folded(uint32_t op) {
     switch (op) {
-    case IADD: case ISUB: case IMUL: case UDIV: case UMOD: case LOGICAL_OR: case LOGICAL_AND: case LOGICAL_NOT:
-    case SELECT: case IEQUAL: case INOT_EQUAL: case UGREATER: case SGREATER: case UGREATER_EQUAL: case SGREATER_EQUAL:
-    case ULESS: case SLESS: case ULESS_EQUAL: case SLESS_EQUAL: case SHIFT_RIGHT: case SHIFT_LEFT: case BIT_OR:
-    case BIT_XOR: case BIT_AND: return true;
-    default: return false;
+    case IADD:
+    case ISUB:
+    case IMUL:
+    case UDIV:
+    case UMOD:
+    case LOGICAL_OR:
+    case LOGICAL_AND:
+    case LOGICAL_NOT:
+    case SELECT:
+    case IEQUAL:
+    case INOT_EQUAL:
+    case UGREATER:
+    case SGREATER:
+    case UGREATER_EQUAL:
+    case SGREATER_EQUAL:
+    case ULESS:
+    case SLESS:
+    case ULESS_EQUAL:
+    case SLESS_EQUAL:
+    case SHIFT_RIGHT:
+    case SHIFT_LEFT:
+    case BIT_OR:
+    case BIT_XOR:
+    case BIT_AND:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -78,28 +158,73 @@ static bool is_folded(uint32_t op) {
 static bool compute(uint32_t op, uint32_t a, uint32_t b, uint32_t *r) {
     const int32_t sa = (int32_t)a, sb = (int32_t)b;
     switch (op) {
-    case IADD: *r = a + b; return true;
-    case ISUB: *r = a - b; return true;
-    case IMUL: *r = a * b; return true;
-    case UDIV: if (b) *r = a / b; return b != 0;
-    case UMOD: if (b) *r = a % b; return b != 0;
-    case SHIFT_RIGHT: if (b < 32) *r = a >> b; return b < 32;
-    case SHIFT_LEFT: if (b < 32) *r = a << b; return b < 32;
-    case BIT_OR: case LOGICAL_OR: *r = a | b; return true;
-    case BIT_XOR: *r = a ^ b; return true;
-    case BIT_AND: case LOGICAL_AND: *r = a & b; return true;
-    case LOGICAL_NOT: *r = !a; return true;
-    case IEQUAL: *r = a == b; return true;
-    case INOT_EQUAL: *r = a != b; return true;
-    case UGREATER: *r = a > b; return true;
-    case SGREATER: *r = sa > sb; return true;
-    case UGREATER_EQUAL: *r = a >= b; return true;
-    case SGREATER_EQUAL: *r = sa >= sb; return true;
-    case ULESS: *r = a < b; return true;
-    case SLESS: *r = sa < sb; return true;
-    case ULESS_EQUAL: *r = a <= b; return true;
-    case SLESS_EQUAL: *r = sa <= sb; return true;
-    default: return false;
+    case IADD:
+        *r = a + b;
+        return true;
+    case ISUB:
+        *r = a - b;
+        return true;
+    case IMUL:
+        *r = a * b;
+        return true;
+    case UDIV:
+        if (b) *r = a / b;
+        return b != 0;
+    case UMOD:
+        if (b) *r = a % b;
+        return b != 0;
+    case SHIFT_RIGHT:
+        if (b < 32) *r = a >> b;
+        return b < 32;
+    case SHIFT_LEFT:
+        if (b < 32) *r = a << b;
+        return b < 32;
+    case BIT_OR:
+    case LOGICAL_OR:
+        *r = a | b;
+        return true;
+    case BIT_XOR:
+        *r = a ^ b;
+        return true;
+    case BIT_AND:
+    case LOGICAL_AND:
+        *r = a & b;
+        return true;
+    case LOGICAL_NOT:
+        *r = !a;
+        return true;
+    case IEQUAL:
+        *r = a == b;
+        return true;
+    case INOT_EQUAL:
+        *r = a != b;
+        return true;
+    case UGREATER:
+        *r = a > b;
+        return true;
+    case SGREATER:
+        *r = sa > sb;
+        return true;
+    case UGREATER_EQUAL:
+        *r = a >= b;
+        return true;
+    case SGREATER_EQUAL:
+        *r = sa >= sb;
+        return true;
+    case ULESS:
+        *r = a < b;
+        return true;
+    case SLESS:
+        *r = sa < sb;
+        return true;
+    case ULESS_EQUAL:
+        *r = a <= b;
+        return true;
+    case SLESS_EQUAL:
+        *r = sa <= sb;
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -115,7 +240,7 @@ static value fold(const module *m, uint32_t op, const uint32_t *operand, uint32_
         return v[0].bits ? v[1] : v[2];
     }
     const bool logical = op == LOGICAL_OR || op == LOGICAL_AND;
-    for (uint32_t i = 0; i < n && logical; i++)              /* one may be enough */
+    for (uint32_t i = 0; i < n && logical; i++) /* one may be enough */
         if (v[i].state == KNOWN && v[i].bits == (op == LOGICAL_OR)) return v[i];
     for (uint32_t i = 0; i < n; i++)
         if (v[i].state == VARYING) return varying;
@@ -137,7 +262,8 @@ static targets targets_of(const module *m, const block *b) {
     if (op != OP_BRANCH_CONDITIONAL && op != OP_SWITCH) return (targets){w, 0, 1};
     const value v = m->value[w[1]];
     if (v.state == UNKNOWN) return (targets){w, 0, 1};
-    if (op == OP_BRANCH_CONDITIONAL) return v.state == KNOWN ? (targets){w + (v.bits ? 2 : 3), 1, 1} : (targets){w + 2, 2, 1};
+    if (op == OP_BRANCH_CONDITIONAL)
+        return v.state == KNOWN ? (targets){w + (v.bits ? 2 : 3), 1, 1} : (targets){w + 2, 2, 1};
     if (v.state == VARYING) return (targets){w + 2, (n - 1) / 2, 2};
     for (uint32_t i = 3; i + 1 < n; i += 2)
         if (w[i] == v.bits) return (targets){w + i + 1, 1, 1};
@@ -196,16 +322,20 @@ static void read_constant(module *m, size_t at, const uint32_t *constant, uint32
         if (kind && is_folded(w[3])) *v = fold(m, w[3], w + 4, length_at(m, at) - 4);
         return;
     }
-    *v = (value){KNOWN, op == OP_CONSTANT || op == OP_SPEC ? w[3] : op == OP_CONSTANT_TRUE || op == OP_SPEC_TRUE};
-    if ((op == OP_CONSTANT || op == OP_SPEC) && kind != 2) v->state = VARYING;       /* of another width */
+    *v = (value){KNOWN,
+                 op == OP_CONSTANT || op == OP_SPEC ? w[3] : op == OP_CONSTANT_TRUE || op == OP_SPEC_TRUE};
+    if ((op == OP_CONSTANT || op == OP_SPEC) && kind != 2) v->state = VARYING; /* of another width */
     const uint32_t spec = m->spec[id];
     if (spec && spec <= count) v->bits = kind == 1 ? constant[spec - 1] != 0 : constant[spec - 1];
 }
 
-static bool is_terminator(uint32_t op) { return op >= OP_BRANCH && op <= OP_UNREACHABLE; }
+static bool is_terminator(uint32_t op) {
+    return op >= OP_BRANCH && op <= OP_UNREACHABLE;
+}
 
 static bool is_constant(uint32_t op) {
-    return (op >= OP_CONSTANT_TRUE && op <= OP_CONSTANT) || (op >= OP_SPEC_TRUE && op <= OP_SPEC) || op == OP_SPEC_OP;
+    return (op >= OP_CONSTANT_TRUE && op <= OP_CONSTANT) || (op >= OP_SPEC_TRUE && op <= OP_SPEC) ||
+           op == OP_SPEC_OP;
 }
 
 /* Instructions of which nothing remains but their result, their second operand. */
@@ -215,7 +345,9 @@ static bool is_pure(uint32_t op) {
            (op >= OP_FIRST_ARITHMETIC && op <= OP_LAST_ARITHMETIC);
 }
 
-static bool is_decoration(uint32_t op) { return op == OP_DECORATE || op == OP_MEMBER_DECORATE; }
+static bool is_decoration(uint32_t op) {
+    return op == OP_DECORATE || op == OP_MEMBER_DECORATE;
+}
 
 /* Words from .. to-1, or every other of them, are ids. */
 static bool are_ids(const module *m, size_t at, uint32_t from, uint32_t to, uint32_t step) {
@@ -228,13 +360,15 @@ static bool are_ids(const module *m, size_t at, uint32_t from, uint32_t to, uint
 static bool is_sound(const module *m, size_t at) {
     const uint32_t op = op_at(m, at), n = length_at(m, at);
     if (op == OP_LABEL || op == OP_BRANCH || op == OP_TYPE_BOOL) return n >= 2 && are_ids(m, at, 1, 2, 1);
-    if (op == OP_SELECTION_MERGE || op == OP_TYPE_INT || is_decoration(op)) return n >= 3 && are_ids(m, at, 1, 2, 1);
+    if (op == OP_SELECTION_MERGE || op == OP_TYPE_INT || is_decoration(op))
+        return n >= 3 && are_ids(m, at, 1, 2, 1);
     if (op == OP_STORE) return n >= 3 && are_ids(m, at, 1, 3, 1);
     if (op == OP_LOOP_MERGE) return n >= 4 && are_ids(m, at, 1, 3, 1);
     if (op == OP_BRANCH_CONDITIONAL) return n >= 4 && are_ids(m, at, 1, 4, 1);
     if (op == OP_SWITCH) return n >= 3 && n % 2 && are_ids(m, at, 1, 2, 1) && are_ids(m, at, 2, n, 2);
     if (op == OP_PHI) return n >= 3 && n % 2 && are_ids(m, at, 1, n, 1);
-    if (op == OP_SPEC_OP) return n >= 4 && are_ids(m, at, 1, 3, 1) && (!is_folded(m->code[at + 3]) || are_ids(m, at, 4, n, 1));
+    if (op == OP_SPEC_OP)
+        return n >= 4 && are_ids(m, at, 1, 3, 1) && (!is_folded(m->code[at + 3]) || are_ids(m, at, 4, n, 1));
     if (is_folded(op)) return n >= 3 && are_ids(m, at, 1, n, 1);
     if (op == OP_CONSTANT || op == OP_SPEC || op == OP_VARIABLE) return n >= 4 && are_ids(m, at, 1, 3, 1);
     if (is_pure(op) || is_constant(op) || op == OP_SPEC_COMPOSITE) return n >= 3 && are_ids(m, at, 1, 3, 1);
@@ -264,16 +398,20 @@ static bool survey(module *m) {
     return !inside && !open;
 }
 
-static bool is_label(const module *m, uint32_t id) { return m->block_of[id] != 0; }
+static bool is_label(const module *m, uint32_t id) {
+    return m->block_of[id] != 0;
+}
 
 /* Every jump and merge names a block. */
 static bool are_labels(const module *m, const block *b) {
-    const uint32_t *w = m->code + b->last, n = length_at(m, b->last), op = op_at(m, b->last), *merge = m->code + b->merge;
+    const uint32_t *w = m->code + b->last, n = length_at(m, b->last), op = op_at(m, b->last),
+                   *merge = m->code + b->merge;
     bool all = true;
     if (op == OP_BRANCH) all = is_label(m, w[1]);
     if (op == OP_BRANCH_CONDITIONAL) all = is_label(m, w[2]) && is_label(m, w[3]);
     for (uint32_t i = 2; op == OP_SWITCH && i < n; i += 2) all = all && is_label(m, w[i]);
-    if (b->merge) all = all && is_label(m, merge[1]) && (op_at(m, b->merge) != OP_LOOP_MERGE || is_label(m, merge[2]));
+    if (b->merge)
+        all = all && is_label(m, merge[1]) && (op_at(m, b->merge) != OP_LOOP_MERGE || is_label(m, merge[2]));
     return all;
 }
 
@@ -284,7 +422,8 @@ static bool read_module(module *m, const uint32_t *constant, uint32_t count) {
     bool first = false;
     for (size_t at = HEADER; at < m->words; at += length_at(m, at)) {
         const uint32_t op = op_at(m, at), *w = m->code + at;
-        if (op == OP_DECORATE && w[2] == DECORATION_SPEC_ID && length_at(m, at) == 4) m->spec[w[1]] = w[3] + 1;
+        if (op == OP_DECORATE && w[2] == DECORATION_SPEC_ID && length_at(m, at) == 4)
+            m->spec[w[1]] = w[3] + 1;
         if (op == OP_TYPE_BOOL) m->kind[w[1]] = 1;
         if (op == OP_TYPE_INT && w[2] == 32) m->kind[w[1]] = 2;
         if (is_constant(op)) read_constant(m, at, constant, count);
@@ -315,7 +454,9 @@ static void put(module *m, uint32_t op, uint32_t n, const uint32_t *operand) {
     m->count += n;
 }
 
-static void copy(module *m, size_t at) { put(m, op_at(m, at), length_at(m, at) - 1, m->code + at + 1); }
+static void copy(module *m, size_t at) {
+    put(m, op_at(m, at), length_at(m, at) - 1, m->code + at + 1);
+}
 
 static void write_phi(module *m, size_t at, uint32_t label) {
     const size_t begin = m->count;
@@ -333,7 +474,8 @@ static void write_phi(module *m, size_t at, uint32_t label) {
 static void write_end(module *m, block *b) {
     const uint32_t op = op_at(m, b->last), *w = m->code + b->last;
     const targets t = targets_of(m, b);
-    const bool known = t.count == 1 && (op == OP_BRANCH_CONDITIONAL || op == OP_SWITCH) && m->value[w[1]].state == KNOWN;
+    const bool known =
+        t.count == 1 && (op == OP_BRANCH_CONDITIONAL || op == OP_SWITCH) && m->value[w[1]].state == KNOWN;
     const bool loop = b->merge && op_at(m, b->merge) == OP_LOOP_MERGE;
     if (b->merge && (loop || !known || op == OP_SWITCH)) {
         copy(m, b->merge);
@@ -383,7 +525,8 @@ static void forget(module *m, const block *b) {
     for (size_t at = b->first; at < b->last; at += length_at(m, at)) {
         const uint32_t op = op_at(m, at), *w = m->code + at;
         if (op == OP_STORE || op == OP_MATRIX_STORE || op == OP_MATRIX_STORE_NV || op == OP_SELECTION_MERGE ||
-            op == OP_LOOP_MERGE || op == OP_CONTROL_BARRIER || op == OP_MEMORY_BARRIER || op == OP_ATOMIC_STORE)
+            op == OP_LOOP_MERGE || op == OP_CONTROL_BARRIER || op == OP_MEMORY_BARRIER ||
+            op == OP_ATOMIC_STORE)
             continue;
         if (length_at(m, at) > 2 && w[2] < m->bound) m->spec[w[2]] = GONE;
     }
@@ -409,7 +552,8 @@ static bool write_module(module *m) {
             write_constant(m, at);
         } else if (op == OP_SPEC_COMPOSITE && is_known_composite(m, at)) {
             put(m, OP_CONSTANT_COMPOSITE, length_at(m, at) - 1, w + 1);
-        } else if (op != OP_NAME && op != OP_MEMBER_NAME && (op != OP_DECORATE || w[2] != DECORATION_SPEC_ID)) {
+        } else if (op != OP_NAME && op != OP_MEMBER_NAME &&
+                   (op != OP_DECORATE || w[2] != DECORATION_SPEC_ID)) {
             copy(m, at);
         }
     }
@@ -435,7 +579,8 @@ static void sweep(module *m, const size_t *start, size_t count, uint32_t *uses, 
     for (size_t i = 0; i < count; i++) {
         const uint32_t *w = m->out + start[i], op = w[0] & 0xffff;
         if (!is_decoration(op)) count_uses(uses, m->bound, w, 1);
-        if (op == OP_DECORATE && w[2] == DECORATION_BUILT_IN) uses[w[1]]++;      /* the workgroup's size is a constant */
+        if (op == OP_DECORATE && w[2] == DECORATION_BUILT_IN)
+            uses[w[1]]++; /* the workgroup's size is a constant */
         if (op == OP_STORE) stores[w[1]]++;
     }
     for (size_t i = count; i-- > 0;) {
@@ -443,7 +588,7 @@ static void sweep(module *m, const size_t *start, size_t count, uint32_t *uses, 
         const uint32_t op = w[0] & 0xffff;
         const bool store = op == OP_STORE && stores[w[1]] == uses[w[1]] && m->block_of[w[1]] == UINT32_MAX;
         if (!store && (!is_pure(op) || uses[w[2]])) continue;
-        count_uses(uses, m->bound, w, UINT32_MAX);       /* one less */
+        count_uses(uses, m->bound, w, UINT32_MAX); /* one less */
         if (store) stores[w[1]]--;
         if (!store) m->spec[w[2]] = GONE;
         w[0] &= 0xffff0000;
@@ -470,7 +615,8 @@ static bool tidy(module *m) {
     for (size_t at = HEADER; at < m->count && ok; at += m->out[at] >> 16) {
         const uint32_t *w = m->out + at;
         start[count++] = at;
-        if ((w[0] & 0xffff) == OP_VARIABLE && w[3] == 7) m->block_of[w[2]] = UINT32_MAX;     /* of a function, nobody else's */
+        if ((w[0] & 0xffff) == OP_VARIABLE && w[3] == 7)
+            m->block_of[w[2]] = UINT32_MAX; /* of a function, nobody else's */
     }
     if (ok) {
         sweep(m, start, count, uses, stores);
@@ -498,8 +644,8 @@ static bool specialize(module *m, const uint32_t *constant, uint32_t count) {
     return write_module(m) && tidy(m);
 }
 
-bool nn_vk_specialize(const uint32_t *code, size_t words, const uint32_t *constant, uint32_t count, uint32_t **out,
-                      size_t *out_words) {
+bool nn_vk_specialize(const uint32_t *code, size_t words, const uint32_t *constant, uint32_t count,
+                      uint32_t **out, size_t *out_words) {
     *out = NULL;
     *out_words = 0;
     if (words < HEADER || code[3] > MOST_ID) return false;

@@ -117,7 +117,8 @@ static void translate(module *m) {
 static int asks_for_length(const module *m) {
     for (size_t i = HEADER; i < m->words; i += m->word[i] >> 16) {
         const uint32_t op = m->word[i] & 0xffff, *a = m->word + i + 1;
-        if (op == OP_LENGTH_NV || (op == OP_SPEC_CONSTANT_OP && m->word[i] >> 16 > 3 && a[2] == OP_LENGTH_NV)) return 1;
+        if (op == OP_LENGTH_NV || (op == OP_SPEC_CONSTANT_OP && m->word[i] >> 16 > 3 && a[2] == OP_LENGTH_NV))
+            return 1;
     }
     return 0;
 }
@@ -152,7 +153,8 @@ int main(int argc, char **argv) {
     if (!m.word || !m.out || fread(m.word, 4, m.words, f) != m.words || !whole(&m))
         return fail("this is no SPIR-V");
     fclose(f);
-    if (asks_for_length(&m)) return fail("a shader asks for a matrix's length(): loop over matrix_each instead");
+    if (asks_for_length(&m))
+        return fail("a shader asks for a matrix's length(): loop over matrix_each instead");
     m.is_true = calloc(m.word[3] + 1, 1);
     if (!m.is_true) return fail("out of memory");
     memcpy(m.out, m.word, HEADER * sizeof *m.out);
