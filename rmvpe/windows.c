@@ -6,7 +6,8 @@
  *   window 2                                |..halo..|========kept=========|
  *
  * A signal of up to RMVPE_WINDOW frames (123 s) is one window, which is the reference's computation. Beyond
- * that all windows are equally long and share one plan; the last one is shifted back. Invariants: a window
+ * that it goes in as few windows as memory allows, equally long, so that they share one plan, and no longer
+ * than they need to be; the last one is shifted back. Invariants: a window
  * starts at a multiple of the network's frame multiple, so that pooling pairs the same frames as in the
  * whole; the halo covers the U-Net's receptive field and gives the GRU, whose memory has no end but fades,
  * GRU_FRAMES more to settle. */
@@ -16,6 +17,7 @@
 #include <string.h>
 
 enum { BANDS = 128, GRU_FRAMES = 256, PLANS = 4 };
+enum { STEP = 256 }; /* frames that windows keep, a multiple of this: signals about as long share a plan */
 
 struct rmvpe {
     nn_weights *weights;  /* shared */
@@ -93,20 +95,29 @@ nn_code rmvpe_run(rmvpe *r, const float *mel, size_t count, float *salience, nn_
     return NN_OK;
 }
 
+/* Frames that each window of a signal longer than RMVPE_WINDOW keeps; the first and the last keep one halo more. */
+static size_t step_of(const rmvpe *r, size_t frames) {
+    const size_t all = frames - 2 * r->halo, most = RMVPE_WINDOW - 2 * r->halo,
+                 windows = (all + most - 1) / most;
+    const size_t step = round_up(round_up((all + windows - 1) / windows, STEP), r->multiple);
+    return step < most ? step : most;
+}
+
 size_t rmvpe_window_count(const rmvpe *r, size_t frames) {
     if (frames <= RMVPE_WINDOW) return frames ? 1 : 0;
-    size_t step = RMVPE_WINDOW - 2 * r->halo; /* the first and the last window keep one halo more */
+    const size_t step = step_of(r, frames);
     return (frames - 2 * r->halo + step - 1) / step;
 }
 
 rmvpe_window rmvpe_window_at(const rmvpe *r, size_t frames, size_t i) {
-    size_t windows = rmvpe_window_count(r, frames), step = RMVPE_WINDOW - 2 * r->halo;
+    size_t windows = rmvpe_window_count(r, frames);
     if (windows <= 1) return (rmvpe_window){0, frames, 0, frames};
+    size_t step = step_of(r, frames), size = step + 2 * r->halo;
     bool first = i == 0, last = i + 1 == windows;
     size_t start = first ? 0 : r->halo + i * step; /* first frame kept */
     size_t end = last ? frames : r->halo + (i + 1) * step;
-    size_t from = last ? round_up(frames, r->multiple) - RMVPE_WINDOW : i * step;
-    size_t count = last ? frames - from : RMVPE_WINDOW;
+    size_t from = last ? round_up(frames, r->multiple) - size : i * step;
+    size_t count = last ? frames - from : size;
     return (rmvpe_window){from, count, start - from, end - start};
 }
 

@@ -400,8 +400,9 @@ static void rmvpe_windows(void **state) {
     nn_weights *w = open_weights(rmvpe_file);
     assert_int_equal(rmvpe_frame_multiple(w), 4);
     assert_int_equal(rmvpe_new(&r, w, d, &e), 0);
-    static const size_t lengths[] = {1, 3, RMVPE_WINDOW, RMVPE_WINDOW + 1, 2 * RMVPE_WINDOW - 7, 100001};
-    for (int i = 0; i < 6; i++) {
+    static const size_t lengths[] = {1,      3,      RMVPE_WINDOW, RMVPE_WINDOW + 1, 2 * RMVPE_WINDOW - 7,
+                                     100001, 9000017};
+    for (int i = 0; i < 7; i++) {
         size_t at = 0, windows = rmvpe_window_count(r, lengths[i]);
         for (size_t k = 0; k < windows; k++) {
             rmvpe_window v = rmvpe_window_at(r, lengths[i], k);
@@ -409,6 +410,8 @@ static void rmvpe_windows(void **state) {
             assert_int_equal(v.from % 4, 0);
             assert_true(v.count <= RMVPE_WINDOW && v.keep + v.kept <= v.count && v.kept > 0);
             assert_true(v.from + v.count <= lengths[i]);
+            size_t next = windows > 1 ? rmvpe_window_at(r, lengths[i], k ? 0 : 1).count : v.count;
+            assert_true((v.count + 3) / 4 == (next + 3) / 4); /* one plan for all */
             at += v.kept;
         }
         assert_int_equal(at, lengths[i]);

@@ -43,6 +43,7 @@ $(vk)/to_khr: nn/vulkan/spirv/to_khr.c
 	mkdir -p $(@D)
 	$(CC) -std=gnu17 $(warnings) -O1 $< -o $@
 -include $(wildcard $(vk_spirv:%=%.d))
+nn/vulkan/%.glsl: ;                  # one that is gone is no reason to stop
 
 # One C file of all words, and the table that finds them by name.
 $(vk)/shaders.c: $(vk_spirv) nn/vulkan/vulkan.mk
