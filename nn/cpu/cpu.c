@@ -117,22 +117,23 @@ static int cores_allowed(void) {
     return n > 0 ? (int)n : 1;
 }
 
-/* The best table of that precision, or the one RVC_CPU names. */
+/* The best table of that precision, or the one RVC_CPU names, which may have another where f32 is wanted. */
 static nn_code choose_table(const nn_kernel_table **out, nn_precision precision, nn_error *e) {
     int n;
     const nn_kernel_table *const *tables = nn_kernel_tables(&n);
-    const char *wanted = getenv("RVC_CPU");
+    const char *wanted = getenv("RVC_CPU"), *products = precision == NN_BF16 ? "bf16" : "f16";
     bool named = wanted && *wanted;
-    for (int i = 0; i < n; i++)
-        if (named ? !strcmp(tables[i]->name, wanted) : tables[i]->precision == precision) {
-            *out = tables[i];
-            return NN_OK;
-        }
+    for (int i = 0; i < n; i++) {
+        if (named ? strcmp(tables[i]->name, wanted) != 0 : tables[i]->precision != precision) continue;
+        *out = tables[i];
+        if (precision == NN_F32 || tables[i]->precision == precision) return NN_OK;
+        return nn_fail(e, NN_ERROR_DEVICE, "RVC_CPU=%s has no %s products; use --precision f32", wanted,
+                       products);
+    }
     if (named)
         return nn_fail(e, NN_ERROR_DEVICE, "RVC_CPU=%s: this machine does not have it; it has up to %s",
                        wanted, tables[0]->name);
-    return nn_fail(e, NN_ERROR_DEVICE, "this CPU has no %s products; use --precision f32",
-                   precision == NN_BF16 ? "bf16" : "f16");
+    return nn_fail(e, NN_ERROR_DEVICE, "this CPU has no %s products; use --precision f32", products);
 }
 
 static nn_code cpu_prepare(nn_plan *p, nn_error *e) {
