@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <sndfile.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,29 +88,45 @@ static int open_regular(const char *path, rvc_error *e) {
 }
 
 /* libmpg123, inside libsndfile, talks about damaged files on stderr, which is ours. Nothing of ours is
- * printed meanwhile. Returns what unmute needs. */
-static int mute(void) {
-    fflush(stderr);
-    int kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (kept >= 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO);
-    if (nowhere >= 0) close(nowhere);
-    return kept;
+ * printed meanwhile. Several files may be at it: the first turns stderr away, the last brings it back. */
+static pthread_mutex_t muting = PTHREAD_MUTEX_INITIALIZER;
+static int muted, kept = -1;
+
+static void mute(void) {
+    convert_stderr_keep_off();
+    pthread_mutex_lock(&muting);
+    if (muted++ == 0) {
+        fflush(stderr);
+        const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+        if (kept >= 0 && nowhere >= 0) dup2(nowhere, STDERR_FILENO);
+        if (nowhere >= 0) close(nowhere);
+    }
+    pthread_mutex_unlock(&muting);
 }
 
-static void unmute(int kept) {
-    if (kept < 0) return;
-    dup2(kept, STDERR_FILENO);
-    close(kept);
+static void unmute(void) {
+    pthread_mutex_lock(&muting);
+    if (--muted == 0 && kept >= 0) {
+        dup2(kept, STDERR_FILENO);
+        close(kept);
+        kept = -1;
+    }
+    pthread_mutex_unlock(&muting);
+    convert_stderr_done();
 }
 
 static rvc_status open_file(convert_recording *r, rvc_error *e) {
     // By descriptor, not by name: from a name like notes.snd libsndfile would take text for headerless u-law.
+    static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER; // why a file cannot be opened is one for all
     SF_INFO info = {0};
-    int kept = mute();
+    pthread_mutex_lock(&opening);
+    mute();
     r->file = sf_open_fd(r->fd, SFM_READ, &info, SF_FALSE);
-    unmute(kept);
+    unmute();
+    const char *reason = r->file ? "" : sf_strerror(NULL);
+    pthread_mutex_unlock(&opening);
     if (!r->file) {
-        const char *reason = sf_strerror(NULL);
         if (strstr(reason, "does not exist"))
             reason = "No valid frame found."; // what it says of damaged mp3 files
         return convert_fail(e, RVC_ERROR_FORMAT, "not an audio file libsndfile can read: %s", reason);
@@ -143,9 +160,9 @@ rvc_status convert_recording_open(convert_recording **out, const char *path, int
 
 void convert_recording_close(convert_recording *r) {
     if (!r) return;
-    int kept = mute();
+    mute();
     if (r->file) sf_close(r->file);
-    unmute(kept);
+    unmute();
     close(r->fd);
     free(r->block);
     free(r);
@@ -175,13 +192,13 @@ rvc_status convert_recording_read(void *recording, float *block, size_t *frames,
     const size_t wanted = *frames;
     size_t have = 0, more = 1;
     rvc_status status = RVC_OK;
-    int kept = mute();
+    mute();
     while (have < wanted && more && !status) {
         more = wanted - have;
         status = read_block(recording, block + have, &more, e);
         have += more;
     }
-    unmute(kept);
+    unmute();
     *frames = have;
     if (!status && convert_interrupted()) status = convert_fail(e, RVC_CANCELLED, "interrupted");
     return status;

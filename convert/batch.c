@@ -1,4 +1,4 @@
-/* batch.c - `rvc convert`: every file in turn, read -> convert -> write.
+/* batch.c - `rvc convert`: what comes before the files, which are crew.c's, and after them.
  *
  * Order of events: the command line is checked, then the list of files, then all models; only then is
  * anything written. Invariant: a file that fails costs one line and leaves nothing behind; no output is ever
@@ -11,20 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct batch {
-    convert_settings settings;
-    const convert_format *format;
-    const char *single; // OUT where it is a file, else NULL
-    convert_queue queue;
-    convert_models models;
-    rvc_options options;
-    convert_journal *journal; // NULL where OUT is a file
-    convert_progress progress;
-    convert_report report;
-    size_t converted, skipped, failed;
-    bool lost; // the device: no file after this one can be converted
-} batch;
-
 /* ---- before anything is done ---- */
 
 static int wrong(const char *text, const char *what) {
@@ -33,7 +19,7 @@ static int wrong(const char *text, const char *what) {
 }
 
 /* OUT is a file where there is one input file, no such folder, and an audio extension. */
-static int choose_output(batch *b) {
+static int choose_output(convert_batch *b) {
     const convert_settings *s = &b->settings;
     struct stat st;
     const convert_format *by_name = convert_format_find(convert_path_extension(s->output));
@@ -65,13 +51,13 @@ static bool same_file(const char *a, const char *b) {
 }
 
 /* A file this run reads: it must not be written. */
-static bool is_needed(const batch *b, const char *path) {
+bool convert_is_needed(const convert_batch *b, const char *path) {
     return convert_queue_holds(&b->queue, path) || same_file(path, b->settings.model) ||
            same_file(path, b->settings.index) || same_file(path, b->models.hubert) ||
            same_file(path, b->models.rmvpe);
 }
 
-static void set_options(batch *b) {
+static void set_options(convert_batch *b) {
     const convert_settings *s = &b->settings;
     rvc_model_info info = rvc_models_info(b->models.models);
     rvc_options *o = &b->options;
@@ -89,7 +75,6 @@ static void set_options(batch *b) {
     if (!s->sample_rate && convert_format_rate(b->format, info.sample_rate) != info.sample_rate)
         o->sample_rate = convert_format_rate(b->format, info.sample_rate);
     o->progress = convert_progress_tick;
-    o->progress_user = &b->progress;
 }
 
 static void add_hash(uint64_t *hash, const char *text) {
@@ -99,7 +84,7 @@ static void add_hash(uint64_t *hash, const char *text) {
 
 /* Everything that decides an output's bytes besides the input: the options, and each model file's name, size
  * and time. */
-static void hash_settings(const batch *b, char out[17]) {
+static void hash_settings(const convert_batch *b, char out[17]) {
     const convert_settings *s = &b->settings;
     const char *files[] = {s->model, s->index, b->models.hubert, b->models.rmvpe};
     char text[256];
@@ -129,7 +114,7 @@ static int complain_about_start(const rvc_error *e) {
 }
 
 /* The list of files, the models, the journal, the report. */
-static int prepare(batch *b) {
+static int prepare(convert_batch *b) {
     const convert_settings *s = &b->settings;
     rvc_error e = {0};
     char hash[17];
@@ -151,7 +136,7 @@ static int prepare(batch *b) {
     hash_settings(b, hash);
     if (!b->single && !(b->journal = convert_journal_open(s->output, hash)))
         return complain_about_start(&(rvc_error){.text = "out of memory"});
-    if (s->json && is_needed(b, s->json)) {
+    if (s->json && convert_is_needed(b, s->json)) {
         convert_complain("--json %s: this file is read in this run, and would be overwritten", s->json);
         return CONVERT_WRONG_USAGE;
     }
@@ -165,131 +150,27 @@ static int prepare(batch *b) {
     return 0;
 }
 
-/* ---- the files ---- */
+/* ---- the end ---- */
 
-/* Whether the output may be written; *skip: it is there and up to date. */
-static rvc_status check_target(const batch *b, const convert_item *item, bool *skip, rvc_error *e) {
-    const convert_settings *s = &b->settings;
-    struct stat st;
-    *skip = false;
-    if (lstat(item->output, &st) != 0)
-        return errno == ENOENT || errno == ENOTDIR
-                   ? RVC_OK
-                   : convert_fail(e, RVC_ERROR_FILE, "cannot write %s: %s", item->output, strerror(errno));
-    if (is_needed(b, item->output))
-        return convert_fail(e, RVC_ERROR_FILE,
-                            "not converted: its output %s would overwrite a file this run reads; "
-                            "choose another OUT",
-                            item->output);
-    if (S_ISDIR(st.st_mode))
-        return convert_fail(e, RVC_ERROR_FILE, "its output %s is a folder", item->output);
-    *skip = s->resume && b->journal && convert_journal_done(b->journal, item);
-    if (s->overwrite || s->resume) return RVC_OK;
-    return convert_fail(e, RVC_ERROR_FILE, "%s exists; --overwrite replaces it, --resume skips what is done",
-                        item->output);
+/* Of the queue, with a line said about each. */
+static size_t finished(const convert_batch *b) {
+    return b->converted + b->skipped + b->failed - b->queue.failed;
 }
 
-/* A file under way: its two ends, and what the callbacks need. */
-typedef struct passage {
-    batch *batch;
-    const convert_item *item;
-    convert_result *result;
-    convert_recording *in;
-    convert_output out;
-    convert_writer *writer;
-    int rate;
-    size_t frames; // read
-} passage;
-
-/* Blocks of the recording. At its end it is known to be good, and the output is opened before the work, so
- * that a folder without permission does not cost an hour. */
-static rvc_status read_block(void *user, float *block, size_t *frames, rvc_error *e) {
-    passage *p = user;
-    double started = convert_seconds();
-    rvc_status status = convert_recording_read(p->in, block, frames, e);
-    p->result->read += convert_seconds() - started;
-    if (status) return status;
-    p->frames += *frames;
-    p->result->audio_seconds = p->batch->progress.audio_seconds = (double)p->frames / p->rate;
-    return *frames ? RVC_OK : convert_output_open(&p->out, p->item->output, e);
-}
-
-static rvc_status open_writer(void *user, size_t frames, int rate, rvc_error *e) {
-    passage *p = user;
-    return convert_writer_open(&p->writer, p->out.fd, p->batch->format, frames, rate, e);
-}
-
-static rvc_status write_block(void *user, const float *block, size_t frames, rvc_error *e) {
-    passage *p = user;
-    double started = convert_seconds();
-    rvc_status status = convert_writer_write(p->writer, block, frames, e);
-    p->result->write += convert_seconds() - started;
-    return status;
-}
-
-static rvc_status convert_file(batch *b, const convert_item *item, convert_result *r, rvc_error *e) {
-    double started = convert_seconds();
-    passage p = {.batch = b, .item = item, .result = r, .out = {.fd = -1}};
-    rvc_status status = convert_recording_open(&p.in, item->path, &p.rate, e);
-    if (!status) {
-        rvc_source source = {p.rate, read_block, &p};
-        rvc_sink sink = {open_writer, write_block, &p};
-        status = rvc_convert_stream(b->models.converter, &source, &sink, &b->options, &r->timing, e);
-    }
-    double wrote = convert_seconds();
-    rvc_error end = {0};
-    rvc_status closed = convert_writer_close(p.writer, &end);
-    if (!status && closed) status = convert_fail(e, closed, "%s", end.text);
-    if (!status) status = convert_output_commit(&p.out, e);
-    r->write += convert_seconds() - wrote;
-    convert_output_discard(&p.out);
-    convert_recording_close(p.in);
-    r->total = convert_seconds() - started;
-    return status;
-}
-
-/* One file of the queue, and everything that is said about it. False: stop here. */
-static bool take_file(batch *b, const convert_item *item) {
-    rvc_error e = {0};
-    convert_result result = {.status = "converted"};
-    bool skip = false;
-    convert_progress_file(&b->progress, item);
-    rvc_status status = check_target(b, item, &skip, &e);
-    if (!status && !skip) status = convert_file(b, item, &result, &e);
-    if (status == RVC_CANCELLED) return false;
-    if (status) {
-        result.status = "failed";
-        result.error = e.text;
-        b->failed++;
-        b->lost = status == RVC_ERROR_DEVICE;
-        convert_complain("%s: %s", item->path, e.text);
-    } else if (skip) {
-        result.status = "skipped";
-        b->skipped++;
-        convert_progress_skip(&b->progress, item);
-    } else {
-        b->converted++;
-        convert_progress_done(&b->progress, item, result.audio_seconds, result.total, result.timing.repeated);
-    }
-    if (b->journal && !skip && convert_path_is_folder(b->settings.output))
-        convert_journal_add(b->journal, item, status == RVC_OK);
-    convert_report_add(&b->report, item, &result);
-    return !b->lost;
-}
-
-/* Every file after the one that lost the device would fail the same way: none is tried, and the journal, which has that
- * one as failed, is what --resume goes on from. */
-static int lost(const batch *b) {
-    size_t left = b->queue.count - b->converted - b->skipped - (b->failed - b->queue.failed);
+/* Every file after those that lost the device would fail the same way: none is tried, and the journal, which has these as
+ * failed, is what --resume goes on from. */
+static int lost(const convert_batch *b) {
+    const size_t left = b->queue.count - finished(b);
     if (left > 0)
         convert_complain("stopped, for the device is lost: %zu of %zu files are not converted. The same "
                          "command with --resume%s "
                          "goes on from here; --device cpu needs no GPU",
-                         left + 1, b->queue.count, b->settings.overwrite ? " instead of --overwrite" : "");
+                         left + b->lost, b->queue.count,
+                         b->settings.overwrite ? " instead of --overwrite" : "");
     return CONVERT_SOME_FAILED;
 }
 
-static int interrupted(const batch *b) {
+static int interrupted(const convert_batch *b) {
     size_t done = b->converted + b->skipped;
     if (b->single)
         convert_complain("interrupted; %s was not written", b->single);
@@ -300,25 +181,26 @@ static int interrupted(const batch *b) {
     return 128 + convert_interrupted();
 }
 
-static int run(batch *b) {
+static int run(convert_batch *b) {
     rvc_error e = {0};
     convert_progress_note(&b->progress, "warming up");
     double started = convert_seconds();
     if (!convert_interrupted() && rvc_warm_up(b->models.converter, &e)) return complain_about_start(&e);
     b->report.warm_up = convert_seconds() - started;
     b->progress.started = convert_seconds();
-    size_t at = 0;
-    while (at < b->queue.count && !convert_interrupted() && take_file(b, &b->queue.items[at])) at++;
-    convert_live_line(false);
+    convert_crew_run(b);
+    b->report.elapsed = convert_seconds() - b->progress.started;
+    convert_progress_end();
     if (b->settings.timing) convert_report_table(&b->report);
-    if (convert_report_close(&b->report, &e)) b->failed++, convert_complain("%s", e.text);
+    const bool closed = convert_report_close(&b->report, &e) == RVC_OK;
+    if (!closed) convert_complain("%s", e.text);
     if (b->lost) return lost(b);
-    if (at < b->queue.count) return interrupted(b);
-    return b->failed ? CONVERT_SOME_FAILED : CONVERT_DONE;
+    if (finished(b) < b->queue.count) return interrupted(b);
+    return b->failed || !closed ? CONVERT_SOME_FAILED : CONVERT_DONE;
 }
 
 int convert_batch_main(int argc, char **argv) {
-    batch b = {0};
+    convert_batch b = {0};
     int status = convert_arguments_read(&b.settings, CONVERT_CONVERT, argc, argv);
     if (!status && b.settings.help) {
         convert_arguments_help(CONVERT_CONVERT);
@@ -327,7 +209,7 @@ int convert_batch_main(int argc, char **argv) {
         status = choose_output(&b);
         if (!status) status = prepare(&b);
         if (!status) status = run(&b);
-        convert_live_line(false);
+        convert_progress_end();
     }
     convert_report_close(&b.report, &(rvc_error){0});
     convert_journal_close(b.journal);

@@ -5,7 +5,8 @@
  *     models.c     where the networks lie
  *     audio.c      file -> blocks of float, and back
  *     output.c     a temporary file that becomes the output in one step, or disappears
- *     batch.c      the loop; progress.c, journal.c and report.c tell about it
+ *     batch.c      what is done with the queue; progress.c, journal.c and report.c tell about it
+ *     crew.c       one file after another, on a GPU several at a time
  *
  * Only the public API (rvc/rvc.h) is used for the conversion itself. Errors travel as in rvc.h: a status and
  * one line of text that does not repeat the file's name, because the line is printed as "rvc: FILE: text". */
@@ -20,6 +21,7 @@
 #include "../rvc/rvc.h"
 
 enum { CONVERT_DONE = 0, CONVERT_SOME_FAILED = 1, CONVERT_WRONG_USAGE = 2 };
+enum { CONVERT_CREW = 16 }; // files at a time, at most
 
 /* ---- text.c: lines for people, and paths ---- */
 
@@ -33,8 +35,12 @@ enum { CONVERT_DONE = 0, CONVERT_SOME_FAILED = 1, CONVERT_WRONG_USAGE = 2 };
 CONVERT_PRINTF(3, 4) rvc_status convert_fail(rvc_error *e, rvc_status status, const char *format, ...);
 /* One line on stderr, "rvc: ...", whatever bytes the names in it have; wipes the progress line first. */
 CONVERT_PRINTF(1, 2) void convert_complain(const char *format, ...);
-/* The line currently being redrawn on the terminal is gone (or there now). */
+/* The line currently being redrawn on the terminal is gone (or there now). Between the next two. */
 void convert_live_line(bool shown);
+/* Who prints on stderr has it alone. Who lets a library print elsewhere keeps all others off, but for those who do the same. */
+void convert_stderr_print(void);
+void convert_stderr_keep_off(void);
+void convert_stderr_done(void);
 /* printf into new memory, free() it; NULL: out of memory. */
 CONVERT_PRINTF(1, 2) char *convert_text(const char *format, ...);
 /* Copies `text` with control characters replaced by '?', at most size-1 bytes. */
@@ -120,6 +126,7 @@ rvc_status convert_ogg_renumber(int fd, rvc_error *e);
 typedef struct convert_output {
     int fd;                 /* open for reading and writing */
     char *path, *temporary; /* temporary is in path's folder */
+    int watched;            /* see convert_interrupt_watch */
 } convert_output;
 
 /* Makes the folders above `path` and an empty temporary file beside it. */
@@ -133,8 +140,9 @@ rvc_status convert_folder_make(const char *path, rvc_error *e); /* and those abo
 
 void convert_interrupt_install(void);
 int convert_interrupted(void); /* the signal that asked to stop, or 0 */
-void convert_interrupt_watch(
-    const char *temporary); /* removed if a second signal ends us at once; NULL: none */
+/* The file is removed if a second signal ends us at once. Returns what forget wants once it is gone or renamed. */
+int convert_interrupt_watch(const char *temporary);
+void convert_interrupt_forget(int watched);
 
 /* ---- walk.c, names.c ---- */
 
@@ -175,24 +183,36 @@ void convert_journal_add(convert_journal *j, const convert_item *item, bool ok);
 
 /* ---- progress.c ---- */
 
-typedef struct convert_progress {
+typedef struct convert_progress convert_progress;
+
+/* A file under way. */
+typedef struct convert_lane {
+    convert_progress *progress;
+    const convert_item *item; // NULL: none
+    size_t index;             // of the file, from 1
+    double audio_seconds, fraction, started;
+} convert_lane;
+
+struct convert_progress {
     bool live; /* stderr is a terminal */
     bool quiet;
-    size_t index, count;                        /* file `index` (from 1) of `count` */
-    int64_t bytes_all, bytes_before, bytes_now; /* sizes stand for work when the time left is guessed */
-    const char *name;
-    double audio_seconds;
-    double started, file_started, drawn;
-} convert_progress;
+    size_t begun, count;           /* files */
+    int64_t bytes_all, bytes_done; /* sizes stand for work when the time left is guessed */
+    double started, drawn;
+    convert_lane lane[CONVERT_CREW];
+};
 
+/* All but tick and audio are for one thread at a time. */
 void convert_progress_begin(convert_progress *p, const convert_queue *q, bool quiet);
-void convert_progress_file(convert_progress *p, const convert_item *item);
-void convert_progress_skip(convert_progress *p, const convert_item *item);
-int convert_progress_tick(void *progress, double fraction); /* an rvc_progress */
+void convert_progress_file(convert_lane *lane, const convert_item *item);
+void convert_progress_audio(convert_lane *lane, double seconds); /* so much of it has been read */
+void convert_progress_skip(convert_lane *lane);
+int convert_progress_tick(void *lane, double fraction); /* an rvc_progress */
 /* repeated: chunks that were made again in f32 */
-void convert_progress_done(convert_progress *p, const convert_item *item, double audio_seconds,
-                           double seconds, int repeated);
+void convert_progress_done(convert_lane *lane, double seconds, int repeated);
+void convert_progress_failed(convert_lane *lane);
 void convert_progress_note(const convert_progress *p, const char *what); /* "loading the models" */
+void convert_progress_end(void);                                          /* the live line is wiped */
 void convert_progress_device(const convert_progress *p, const char *device); /* which was taken, on stdout */
 
 /* ---- report.c ---- */
@@ -209,7 +229,7 @@ typedef struct convert_report {
     const char *json_path, *device, *precision;
     const rvc_converter *converter;
     uint64_t seed;
-    double load, warm_up;
+    double load, warm_up, elapsed;
     size_t files;
     convert_result sum; /* over the converted files */
 } convert_report;
@@ -218,6 +238,28 @@ rvc_status convert_report_open(convert_report *r, const convert_settings *s, rvc
 void convert_report_add(convert_report *r, const convert_item *item, const convert_result *result);
 void convert_report_table(const convert_report *r); /* on stdout */
 rvc_status convert_report_close(convert_report *r, rvc_error *e);
+
+/* ---- batch.c, crew.c ---- */
+
+typedef struct convert_batch {
+    convert_settings settings;
+    const convert_format *format;
+    const char *single; // OUT where it is a file, else NULL
+    convert_queue queue;
+    convert_models models;
+    rvc_options options;
+    convert_journal *journal; // NULL where OUT is a file
+    convert_progress progress;
+    convert_report report;
+    size_t next; // of the queue, that nobody has taken
+    size_t converted, skipped, failed;
+    size_t lost; // of the failed those that lost the device: no file after them can be converted
+} convert_batch;
+
+/* A file this run reads: it must not be written. */
+bool convert_is_needed(const convert_batch *b, const char *path);
+/* Converts the files of the queue until it is empty, the device is lost, or we are interrupted. */
+void convert_crew_run(convert_batch *b);
 
 /* ---- subcommands: argv[0] is the name; they return the exit status ---- */
 

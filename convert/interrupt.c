@@ -1,25 +1,31 @@
 /* interrupt.c - Ctrl-C, a closed terminal, a polite kill.
  *
  * The first signal only sets a flag, which the conversion asks at every progress report; the loop then tidies
- * up. A second one ends the program at once, but not without removing the temporary file. Only
+ * up. A second one ends the program at once, but not without removing the temporary files. Only
  * async-signal-safe calls in here. */
 #include "convert.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 #include <limits.h>
 
+enum { MOST_WATCHED = 2 * CONVERT_CREW, FREE = 0, TAKEN, WATCHED };
+
 static volatile sig_atomic_t pending;
-static volatile sig_atomic_t watching;
-static char watched[PATH_MAX];
+static struct {
+    atomic_int state;
+    char path[PATH_MAX];
+} watch[MOST_WATCHED];
 
 static void on_signal(int number) {
     if (!pending) {
         pending = number;
         return;
     }
-    if (watching) unlink(watched);
+    for (int i = 0; i < MOST_WATCHED; i++)
+        if (atomic_load(&watch[i].state) == WATCHED) unlink(watch[i].path);
     _exit(128 + number);
 }
 
@@ -43,9 +49,18 @@ int convert_interrupted(void) {
     return pending;
 }
 
-void convert_interrupt_watch(const char *temporary) {
-    watching = 0;
-    if (!temporary || strlen(temporary) >= sizeof watched) return;
-    memcpy(watched, temporary, strlen(temporary) + 1);
-    watching = 1;
+int convert_interrupt_watch(const char *temporary) {
+    if (strlen(temporary) >= PATH_MAX) return -1;
+    for (int i = 0; i < MOST_WATCHED; i++) {
+        int expected = FREE;
+        if (!atomic_compare_exchange_strong(&watch[i].state, &expected, TAKEN)) continue;
+        memcpy(watch[i].path, temporary, strlen(temporary) + 1);
+        atomic_store(&watch[i].state, WATCHED);
+        return i;
+    }
+    return -1;
+}
+
+void convert_interrupt_forget(int watched) {
+    if (watched >= 0) atomic_store(&watch[watched].state, FREE);
 }

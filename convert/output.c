@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,8 +36,8 @@ static char *folder_of(const char *path) {
 }
 
 rvc_status convert_output_open(convert_output *o, const char *path, rvc_error *e) {
-    static unsigned serial;
-    *o = (convert_output){.fd = -1};
+    static atomic_uint serial;
+    *o = (convert_output){.fd = -1, .watched = -1};
     char *folder = folder_of(path);
     o->path = convert_text("%s", path);
     rvc_status status = folder && o->path ? RVC_OK : convert_fail(e, RVC_ERROR_MEMORY, "out of memory");
@@ -44,7 +45,8 @@ rvc_status convert_output_open(convert_output *o, const char *path, rvc_error *e
     // A name that a killed run of the same process number left behind is stepped over.
     for (int attempt = 0; !status && o->fd < 0 && attempt < 1000; attempt++) {
         free(o->temporary);
-        o->temporary = convert_text("%s.rvc-%ld-%u.part", folder, (long)getpid(), serial++);
+        o->temporary =
+            convert_text("%s.rvc-%ld-%u.part", folder, (long)getpid(), atomic_fetch_add(&serial, 1));
         if (!o->temporary) {
             status = convert_fail(e, RVC_ERROR_MEMORY, "out of memory");
             break;
@@ -58,7 +60,7 @@ rvc_status convert_output_open(convert_output *o, const char *path, rvc_error *e
     if (status)
         convert_output_discard(o);
     else
-        convert_interrupt_watch(o->temporary);
+        o->watched = convert_interrupt_watch(o->temporary);
     return status;
 }
 
@@ -70,7 +72,7 @@ rvc_status convert_output_commit(convert_output *o, rvc_error *e) {
         status = convert_fail(e, RVC_ERROR_FILE, "cannot write %s: %s", o->path, strerror(errno));
         unlink(o->temporary);
     }
-    convert_interrupt_watch(NULL);
+    convert_interrupt_forget(o->watched);
     free(o->temporary);
     o->temporary = NULL;
     convert_output_discard(o);
@@ -81,7 +83,7 @@ void convert_output_discard(convert_output *o) {
     if (o->fd >= 0) {
         close(o->fd);
         unlink(o->temporary);
-        convert_interrupt_watch(NULL);
+        convert_interrupt_forget(o->watched);
     }
     free(o->temporary);
     free(o->path);

@@ -142,8 +142,9 @@ void convert_report_table(const convert_report *r) {
                sum->audio_seconds > 0 ? seconds / sum->audio_seconds : 0);
     }
     const double own = (double)rvc_converter_device_memory(r->converter);
-    printf("%zu file%s, %.2f s of audio on %s; peak memory %.0f MiB", r->files, r->files == 1 ? "" : "s",
-           sum->audio_seconds, r->device, peak_memory_bytes() / 1048576.0);
+    printf("%zu file%s, %.2f s of audio in %.2f s on %s; peak memory %.0f MiB", r->files,
+           r->files == 1 ? "" : "s", sum->audio_seconds, r->elapsed, r->device,
+           peak_memory_bytes() / 1048576.0);
     if (own > 0) printf(", and %.0f MiB of the device's", own / 1048576.0);
     putchar('\n');
     fflush(stdout);

@@ -5,12 +5,24 @@
  * read as they are. */
 #include "convert.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static bool live_line_shown;
+static pthread_rwlock_t stderr_lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+
+void convert_stderr_print(void) {
+    pthread_rwlock_wrlock(&stderr_lock);
+}
+void convert_stderr_keep_off(void) {
+    pthread_rwlock_rdlock(&stderr_lock);
+}
+void convert_stderr_done(void) {
+    pthread_rwlock_unlock(&stderr_lock);
+}
 
 void convert_live_line(bool shown) {
     if (live_line_shown && !shown) fputs("\r\033[K", stderr);
@@ -42,8 +54,10 @@ void convert_complain(const char *format, ...) {
     va_end(list);
     convert_printable(line, sizeof line, raw);
     fflush(stdout); // keeps the order right where both go to one place
+    convert_stderr_print();
     convert_live_line(false);
     fprintf(stderr, "rvc: %s\n", line);
+    convert_stderr_done();
 }
 
 char *convert_text(const char *format, ...) {

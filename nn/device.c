@@ -97,6 +97,10 @@ size_t nn_device_memory(nn_device *d) {
     return nn_vulkan_is(d) ? nn_vulkan_memory(d) : 0;
 }
 
+int nn_device_abreast(const nn_device *d) {
+    return nn_vulkan_is(d) ? nn_vulkan_abreast(d) : 1;
+}
+
 /* ---- the list ---- */
 
 typedef struct listing {

@@ -55,6 +55,8 @@ bool nn_device_is_gpu(const nn_device *d);          /* runs through Vulkan */
 const char *nn_device_layout(const nn_device *d);   /* which packed weights it wants: "avx512"; NULL: packs for itself */
 size_t nn_device_memory(nn_device *d);              /* bytes of its own memory used at most so far; 0: it has none of its own */
 
+int nn_device_abreast(const nn_device *d);          /* devices beside it, itself included, that gain from running at once; 1 on a CPU */
+
 /* Calls `each` with one line per device, and one that says which "auto" takes. */
 nn_code nn_device_list(void (*each)(void *user, const char *line), void *user, nn_error *e);
 

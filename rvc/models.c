@@ -315,7 +315,8 @@ rvc_model_info rvc_models_info(const rvc_models *models) {
                             .sample_rate = c->rate,
                             .speakers = c->speakers,
                             .feature_width = c->feature_width,
-                            .index_vectors = models->index ? rvc_index_vectors(models->index) : 0};
+                            .index_vectors = models->index ? rvc_index_vectors(models->index) : 0,
+                            .converters = models->gpu ? nn_device_abreast(models->gpu) : 1};
 }
 
 double rvc_models_load_seconds(const rvc_models *models) {

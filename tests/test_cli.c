@@ -429,6 +429,61 @@ static void resumes(void **state) {
     assert_int_equal(occurrences(last.out, "skipped"), 0);
 }
 
+static size_t size_of(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+static bool same_bytes(const char *a, const char *b) {
+    const size_t size = size_of(a);
+    char *x = malloc(2 * size + 2), *y = x + size + 1;
+    read_text(a, x, size + 1);
+    read_text(b, y, size + 1);
+    const bool same = size > 44 && size_of(b) == size && memcmp(x, y, size) == 0;
+    free(x);
+    return same;
+}
+
+/* Files done side by side become what they become one after another, and as much is said about each. */
+static void several_at_a_time(void **state) {
+    (void)state;
+    static char json[65536];
+    enum { FILES = 9, GOOD = 7 };
+    char name[64], other[64];
+    mkdir(at("many"), 0777);
+    for (int i = 0; i < GOOD; i++) {
+        snprintf(name, sizeof name, "many/%d.wav", i);
+        write_wav(at(name), i == 0 ? 40000 : 2000 + 700 * (size_t)i);
+    }
+    write_bytes(at("many/a_text.wav"), "this is no audio\n", 17);
+    write_bytes(at("many/b_empty.wav"), "", 0);
+    CONVERT(at("many"), "-o", at("many_1"), "--threads", "1");
+    assert_int_equal(last.status, 1);
+    setenv("RVC_CONVERTERS", "3", 1);
+    CONVERT(at("many"), "-o", at("many_3"), "--threads", "1", "--json", at("many.jsonl"), "--timing");
+    print_message("%s%s", last.out, last.err);
+    assert_int_equal(last.status, 1);
+    assert_int_equal(lines(last.err), FILES - GOOD);
+    assert_non_null(strstr(last.err, "a_text.wav: not an audio file"));
+    assert_non_null(strstr(last.err, "b_empty.wav: holds no audio"));
+    for (int i = 0; i < GOOD; i++) {
+        snprintf(name, sizeof name, "many_1/%d.wav", i);
+        snprintf(other, sizeof other, "many_3/%d.wav", i);
+        assert_true(same_bytes(at(name), at(other)));
+        snprintf(name, sizeof name, "[%d/%d] ", i + 1, FILES);
+        assert_int_equal(occurrences(last.out, name), 1);
+    }
+    assert_non_null(strstr(last.out, "7 files, "));
+    read_text(at("many.jsonl"), json, sizeof json);
+    assert_int_equal(lines(json), FILES);
+    assert_int_equal(occurrences(json, "\"status\":\"converted\""), GOOD);
+    unlink(at("many_3/4.wav"));
+    CONVERT(at("many"), "-o", at("many_3"), "--threads", "1", "--resume");
+    unsetenv("RVC_CONVERTERS");
+    assert_int_equal(occurrences(last.out, "skipped"), GOOD - 1);
+    assert_true(same_bytes(at("many_1/4.wav"), at("many_3/4.wav")));
+}
+
 static void stops_when_asked(void **state) {
     (void)state;
     const char *argv[] = {binary,
@@ -456,6 +511,41 @@ static void stops_when_asked(void **state) {
     assert_non_null(strstr(last.err, "--resume"));
     assert_false(is_there(at("stopped/long.wav")));
     unlink(at("long.wav"));
+}
+
+/* Two under way: both stop, and a second signal leaves no temporary of either. */
+static void several_stop_when_asked(void **state) {
+    (void)state;
+    setenv("RVC_CONVERTERS", "2", 1);
+    for (int signals = 1; signals <= 2; signals++) {
+        const char *argv[] = {binary,
+                              "convert",
+                              at("halt"),
+                              "-o",
+                              at("halt_out"),
+                              "-m",
+                              at("models/voice_v2_40k.npz"),
+                              "--models",
+                              models,
+                              "--threads",
+                              "1",
+                              NULL};
+        mkdir(at("halt"), 0777);
+        write_wav(at("halt/1.wav"), 16000 * 300);
+        write_wav(at("halt/2.wav"), 16000 * 300);
+        pid_t child = start(argv);
+        for (int i = 0; i < 2000 && !is_there(at("halt_out")); i++)
+            nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+        for (int i = 0; i < signals; i++) kill(child, SIGINT);
+        finish(child);
+        print_message("%s", last.err);
+        assert_int_equal(last.status, 130);
+        if (signals == 1) assert_int_equal(lines(last.err), 1);
+        assert_false(is_there(at("halt_out/1.wav")) || is_there(at("halt_out/2.wav")));
+        assert_int_equal(no_temporary_is_left(NULL), 0);
+    }
+    unsetenv("RVC_CONVERTERS");
 }
 
 /* A GPU that is lost in the second of three files: the batch stops with one line more, and --resume goes on from there. The
@@ -526,7 +616,9 @@ int main(void) {
         cmocka_unit_test_teardown(collisions, no_temporary_is_left),
         cmocka_unit_test_teardown(same_seed_same_bytes, no_temporary_is_left),
         cmocka_unit_test_teardown(resumes, no_temporary_is_left),
+        cmocka_unit_test_teardown(several_at_a_time, no_temporary_is_left),
         cmocka_unit_test_teardown(stops_when_asked, no_temporary_is_left),
+        cmocka_unit_test_teardown(several_stop_when_asked, no_temporary_is_left),
         cmocka_unit_test_teardown(device_is_lost, no_temporary_is_left),
         cmocka_unit_test_teardown(pitch_table, no_temporary_is_left),
     };

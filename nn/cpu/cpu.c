@@ -4,6 +4,7 @@
 #include "kernel.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,9 +73,11 @@ static const nn_kernel_table avx512bf16 = {"avx512bf16",
                                            }};
 #endif
 
+static const nn_kernel_table *tables[4]; /* [table_count], what this machine has, the best first */
+static int table_count;
+
 /* __builtin_cpu_supports asks CPUID and XGETBV: the operating system must save the wide registers too. */
-const nn_kernel_table *const *nn_kernel_tables(int *count) {
-    static const nn_kernel_table *tables[4];
+static void find_tables(void) {
     int n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -88,7 +91,13 @@ const nn_kernel_table *const *nn_kernel_tables(int *count) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512bf16") && tables[0] == &avx512) tables[n++] = &avx512bf16;
 #endif
-    *count = n;
+    table_count = n;
+}
+
+const nn_kernel_table *const *nn_kernel_tables(int *count) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_tables);
+    *count = table_count;
     return tables;
 }
 
@@ -120,7 +129,7 @@ static int cores_allowed(void) {
 /* The best table of that precision, or the one RVC_CPU names, which may have another where f32 is wanted. */
 static nn_code choose_table(const nn_kernel_table **out, nn_precision precision, nn_error *e) {
     int n;
-    const nn_kernel_table *const *tables = nn_kernel_tables(&n);
+    nn_kernel_tables(&n);
     const char *wanted = getenv("RVC_CPU"), *products = precision == NN_BF16 ? "bf16" : "f16";
     bool named = wanted && *wanted;
     for (int i = 0; i < n; i++) {

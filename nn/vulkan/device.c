@@ -133,10 +133,12 @@ static void listen_to_validation(nn_vk_device *d) {
     d->api.CreateDebugUtilsMessengerEXT(d->instance, &info, NULL, &d->home->messenger);
 }
 
-/* With the lock held, or before anyone else knows of the home. */
+/* With the lock held, or before anyone else knows of the home. Of four queues the first two devices have two each, and
+ * four have one each of their own, with another's branches on it. */
 static void take_queues(nn_vk_device *d) {
-    d->api.GetDeviceQueue(d->device, d->card.family, d->home->next_queue++ % d->card.queues, &d->queue);
-    d->api.GetDeviceQueue(d->device, d->card.family, d->home->next_queue++ % d->card.queues, &d->side_queue);
+    const uint32_t own = d->home->next_queue++, side = own + d->card.queues / 2;
+    d->api.GetDeviceQueue(d->device, d->card.family, own % d->card.queues, &d->queue);
+    d->api.GetDeviceQueue(d->device, d->card.family, side % d->card.queues, &d->side_queue);
 }
 
 /* Asks for all features that a device of either precision uses, and no others. */
@@ -333,6 +335,17 @@ nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, 
     else
         *out = &d->base;
     return code;
+}
+
+int nn_vulkan_abreast(const nn_device *device) {
+    const nn_vk_device *d = (const nn_vk_device *)device;
+    const size_t each =
+                     (size_t)2 << 30, /* bytes: what a chunk of 40 s is worked out in, with room to spare */
+        memory = d->home->limit ? d->home->limit : (size_t)d->card.bytes;
+    int most = (int)d->card.queues;
+    if (most > device->threads) most = device->threads;
+    if ((size_t)most > memory / each) most = (int)(memory / each);
+    return most > 1 ? most : 1;
 }
 
 size_t nn_vulkan_memory(nn_device *device) {

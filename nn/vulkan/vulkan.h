@@ -30,6 +30,8 @@ nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, 
 bool nn_vulkan_is(const nn_device *d);          /* a device of this back end */
 size_t nn_vulkan_memory(nn_device *d);          /* bytes of the card's own memory that it and those beside it have used at most */
 
+int nn_vulkan_abreast(const nn_device *d);      /* devices on its card that queues, memory and the host's cores allow at once */
+
 /* Measures the device's ceilings, which takes some milliseconds and at most 1 GiB of its memory: copies within it, multiply-adds,
  * products of cooperative matrices where it has them. Nothing else should be at work on it. */
 nn_code nn_vulkan_peak(nn_device *d, nn_peak *out, nn_error *e);
