@@ -196,6 +196,36 @@ static void test_beside(void **state) {
     nn_weights_free(w);
 }
 
+/* A plan whose branch has a queue of its own, then none while many devices are open, then one again. */
+static void test_crowd(void **state) {
+    (void)state;
+    enum { CROWD = 20 };
+    static float x[VALUES], s[VALUES], y[3][VALUES];
+    nn_device *d = open_vulkan(32), *other[CROWD] = {NULL};
+    nn_weights *w = make_weights(1);
+    nn_plan *p = NULL;
+    nn_error e = {0};
+    assert_true(nn_device_abreast(d) >= 1 && nn_device_abreast(d) <= nn_device_threads(d));
+    fill(x, VALUES, 3);
+    fill(s, VALUES, 4);
+    if (nn_plan_new(&p, make_graph(w, FRAMES), d, &e)) fail_msg("%s", e.text);
+    for (int turn = 0; turn < 3; turn++) {
+        for (int i = 0; i < CROWD && turn == 1; i++)
+            if (nn_device_open_beside(&other[i], d, NN_F32, &e)) fail_msg("%s", e.text);
+        if (turn == 1) run_well(other[CROWD - 1], w, y[1]);
+        for (int i = 0; i < CROWD && turn == 2; i++) nn_device_close(other[i]);
+        nn_plan_write(p, "x", x);
+        nn_plan_write(p, "s", s);
+        if (nn_plan_run(p, &e)) fail_msg("turn %d: %s", turn, e.text);
+        nn_plan_read(p, "y", y[turn]);
+    }
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    assert_memory_equal(y[0], y[2], sizeof y[0]);
+    nn_plan_free(p);
+    nn_device_close(d);
+    nn_weights_free(w);
+}
+
 typedef struct worker {
     pthread_t thread;
     nn_device *device;
@@ -357,11 +387,12 @@ static void test_peak(void **state) {
 int main(void) {
     check_vulkan_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),   cmocka_unit_test(test_list),
-        cmocka_unit_test(test_beside),  cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_profile), cmocka_unit_test(test_small_pages),
-        cmocka_unit_test(test_staged),  cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_lost),    cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_names),         cmocka_unit_test(test_list),
+        cmocka_unit_test(test_beside),        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_small_pages),   cmocka_unit_test(test_staged),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_peak),
     };
     return cmocka_run_group_tests(tests, find_devices, NULL);
 }

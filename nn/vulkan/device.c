@@ -133,8 +133,8 @@ static void listen_to_validation(nn_vk_device *d) {
     d->api.CreateDebugUtilsMessengerEXT(d->instance, &info, NULL, &d->home->messenger);
 }
 
-/* With the lock held, or before anyone else knows of the home. Of four queues the first two devices have two each, and
- * four have one each of their own, with another's branches on it. */
+/* With the lock held, or before anyone else knows of the home. Of four queues two devices that come one after the other
+ * have two each; four have one each (see nn_vk_is_crowded). */
 static void take_queues(nn_vk_device *d) {
     const uint32_t own = d->home->next_queue++, side = own + d->card.queues / 2;
     d->api.GetDeviceQueue(d->device, d->card.family, own % d->card.queues, &d->queue);
@@ -434,6 +434,12 @@ nn_code nn_vk_submit(nn_vk_device *d, VkCommandBuffer commands, nn_error *e) {
         d->home->runs_left ? d->api.QueueSubmit(d->queue, 1, &info, d->fence) : VK_ERROR_DEVICE_LOST;
     nn_vk_unlock(d);
     return nn_vk_check(result, d->base.name, "a submission", e);
+}
+
+bool nn_vk_is_crowded(const nn_vk_device *d) {
+    const int pairs = d->card.queues > 1 ? (int)d->card.queues / 2 : 1,
+              others = 1; /* the one that holds the weights */
+    return d->home->devices - others > pairs;
 }
 
 /* Every wait is for what was submitted before it, so that devices which share a queue never wait for each other in a ring. */

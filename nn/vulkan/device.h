@@ -174,6 +174,10 @@ void nn_vk_unlock(nn_vk_device *d);
 nn_code nn_vk_begin(nn_vk_device *d, VkCommandBuffer *out, nn_error *e);
 nn_code nn_vk_finish(nn_vk_device *d, VkCommandBuffer commands, nn_error *e);
 
+/* More devices are open than there are pairs of queues: a branch would wait behind another device's whole run, and others fill
+ * the card anyway. With the lock held. */
+bool nn_vk_is_crowded(const nn_vk_device *d);
+
 nn_code nn_vk_submit(nn_vk_device *d, VkCommandBuffer commands, nn_error *e);
 /* `beside` on the other queue, signalling `joined`; `commands` meanwhile, and `behind` both of them. */
 nn_code nn_vk_submit_branched(nn_vk_device *d, VkCommandBuffer commands, VkCommandBuffer beside, VkCommandBuffer behind,

@@ -2,12 +2,12 @@
  *
  *   inputs (staging, float32) -> slab | the nodes' dispatches | slab -> outputs (staging, float32)
  *
- * Where the graph has a branch there are three: the nodes of branch 0 before the join (the first that reads from branch 1),
- * those of branch 1, which run beside them on a queue of their own, and the rest behind both. layout.c keeps apart what the
- * branches work in.
+ * Where the graph has a branch, and the device two queues to itself, there are three: the nodes of branch 0 before the join
+ * (the first that reads from branch 1), those of branch 1, which run beside them on the second queue, and the rest behind both.
+ * layout.c keeps apart what the branches work in.
  *
- * Invariant: after reserve, a run allocates nothing, unless another plan has made the slab or the weights' buffer grow: then
- * the command buffer is recorded anew. */
+ * Invariant: after reserve, a run allocates nothing, unless another plan has made the slab or the weights' buffer grow, or the
+ * second queue came or went: then the command buffer is recorded anew. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -283,12 +283,16 @@ static nn_code make_pipelines(nn_plan *p, nn_error *e) {
                            : nn_vk_pipelines_make(device_of(p), e);
 }
 
-/* Whether both branches have nodes before the join; then with what tells that the second is done. */
+/* Whether the branch is to run on a queue of its own now. */
+static bool wants_branch(const nn_plan *p) {
+    return !p->profile && nn_plan_join(p) < p->count && !nn_vk_is_crowded(device_of(p));
+}
+
+/* ... then with what tells that it is done. */
 static nn_code set_branched(nn_plan *p, nn_vk_plan *s, nn_error *e) {
     nn_vk_device *d = device_of(p);
-    const int join = nn_plan_join(p);
     const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO};
-    s->branched = !s->profiled && join < p->count;
+    s->branched = wants_branch(p);
     return s->branched && !s->joined
                ? NN_VK_TRY(d, CreateSemaphore(d->device, &info, NULL, &s->joined), "a semaphore", e)
                : NN_OK;
@@ -347,7 +351,8 @@ static nn_code vk_run(nn_plan *p, nn_error *e) {
     nn_vk_plan *s = p->state;
     nn_code code = NN_OK;
     nn_vk_lock(d); /* what was recorded stays true until it is submitted */
-    bool same = s->recorded && s->slab_generation == d->generation && s->profiled == p->profile;
+    bool same = s->recorded && s->slab_generation == d->generation && s->profiled == p->profile &&
+                s->branched == wants_branch(p);
     for (int i = 0; i < s->parts; i++)
         same = same && (!s->part[i].store || s->part[i].generation == s->part[i].store->generation);
     if (!same) code = record(p, e);
