@@ -2,7 +2,7 @@
  *
  * On a CPU one conversion keeps all threads busy. A GPU waits while a file is read, resampled and written, and a short
  * one's networks do not fill it: there each of a few threads, with a converter of its own, takes the next file that nobody
- * has taken. What a file becomes does not depend on who converts it, or beside what; lines and journal come in the order
+ * has taken (and where files are few, a converter takes two chunks at a time: rvc/pair.c). What a file becomes does not depend on who converts it, or beside what; lines and journal come in the order
  * in which files are finished.
  *
  * Invariant: a file that fails costs one line and leaves nothing behind; no output is ever an input, and none
@@ -156,15 +156,17 @@ static bool take_file(worker *w) {
     return true;
 }
 
+/* Who finds no more files leaves the device to those who still have one. */
 static void *work(void *context) {
-    while (take_file(context)) continue;
+    worker *w = context;
+    while (take_file(w)) continue;
+    if (w->converter != w->batch->models.converter) rvc_converter_free(w->converter);
     return NULL;
 }
 
-/* As many as the device gains from, or as RVC_CONVERTERS says; no more than there are files. */
+/* As many as the device gains from, no more than there are files. */
 static size_t crew_size(const convert_batch *b) {
-    const char *wish = getenv("RVC_CONVERTERS");
-    const int most = wish && atoi(wish) > 0 ? atoi(wish) : rvc_models_info(b->models.models).converters;
+    const int most = rvc_models_info(b->models.models).converters;
     size_t size = most < CONVERT_CREW ? (size_t)most : CONVERT_CREW;
     return size < b->queue.count ? size : b->queue.count;
 }
@@ -186,8 +188,5 @@ void convert_crew_run(convert_batch *b) {
         hands++;
     }
     if (hands) work(&crew[0]);
-    for (size_t i = 1; i < hands; i++) {
-        pthread_join(crew[i].thread, NULL);
-        rvc_converter_free(crew[i].converter);
-    }
+    for (size_t i = 1; i < hands; i++) pthread_join(crew[i].thread, NULL);
 }

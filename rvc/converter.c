@@ -5,6 +5,7 @@
  * depend on what was converted before. */
 #include "pipeline.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "signal.h"
@@ -37,6 +38,7 @@ rvc_status rvc_converter_new(rvc_converter **out, rvc_models *models, rvc_error 
     *out = NULL;
     rvc_converter *c = calloc(1, sizeof *c);
     if (c) c->models = models;
+    if (c) atomic_fetch_add(&models->converters, 1);
     nn_code code = c ? set_up(c, &e) : nn_fail_memory(&e, "the converter");
     if (code) {
         rvc_converter_free(c);
@@ -48,6 +50,8 @@ rvc_status rvc_converter_new(rvc_converter **out, rvc_models *models, rvc_error 
 
 void rvc_converter_free(rvc_converter *converter) {
     if (!converter) return;
+    rvc_converter_free(converter->mate);
+    atomic_fetch_sub(&converter->models->converters, 1);
     rvc_hubert_free(converter->hubert);
     nn_plan_cache_free(converter->prior);
     rvc_generator_free(converter->generator);

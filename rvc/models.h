@@ -2,6 +2,8 @@
 #ifndef RVC_MODELS_H
 #define RVC_MODELS_H
 
+#include <stdatomic.h>
+
 #include "../nn/nn.h"
 #include "config.h"
 #include "index.h"
@@ -18,6 +20,7 @@ struct rvc_models {
     nn_precision precision;  /* of products; on a CPU the pitch network's are always float */
     nn_device *gpu;          /* holds the weights that converters share; NULL: they work on the CPU */
     double load_seconds;
+    atomic_int converters;   /* open */
 };
 
 /* Puts what happened inside into the public form; returns its status. `error` may be NULL. */

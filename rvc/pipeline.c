@@ -251,7 +251,12 @@ static nn_code run_chunks(rvc_job *job, signal *s) {
     nn_code code = rvc_buffer_grow(&s->y, (s->whole / RVC_HOP + 1) * upp, job->e);
     for (size_t i = 0; i <= s->cut_count && !code; i++) {
         rvc_segment g = make_segment(job, s, i);
-        if (is_silent(job, s, i)) {
+        if (i < s->cut_count && !is_silent(job, s, i) && !is_silent(job, s, i + 1) && rvc_job_pairs(job)) {
+            s->y_frames += g.kept * upp;
+            const rvc_segment next = make_segment(job, s, ++i);
+            code = rvc_job_pair(job, &g, &next);
+            g = next;
+        } else if (is_silent(job, s, i)) {
             memset(g.out, 0, g.kept * upp * sizeof *g.out);
             code = rvc_job_advance(job, (double)g.kept / RVC_FRAMES, RVC_WORK_VOICE);
         } else {

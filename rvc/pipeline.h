@@ -5,6 +5,7 @@
  *     pitch.c       16 kHz samples -> f0, window by window
  *     segment.c     one chunk through HuBERT, retrieval, prior and generator
  *     whole.c       the same as one graph, on a device with memory of its own
+ *     pair.c        two of them side by side there
  *     silence.c     where nothing is heard, nothing is spoken
  *     pipeline.c    rvc_convert: all of it, in order */
 #ifndef RVC_PIPELINE_H
@@ -30,7 +31,7 @@ enum { RVC_NOISE_LATENT, RVC_NOISE_SOURCE };
 typedef struct rvc_whole rvc_whole;
 
 struct rvc_converter {
-    const rvc_models *models; /* borrowed */
+    rvc_models *models; /* borrowed; nothing of them is changed but how many converters there are */
     nn_device *device;
     mel *mel; /* where there is an RMVPE */
     rmvpe *rmvpe;
@@ -38,6 +39,8 @@ struct rvc_converter {
     nn_plan_cache *prior; /* by frames */
     rvc_generator *generator;
     rvc_whole *whole; /* on a GPU: chunks run as one graph; else NULL */
+    rvc_converter *mate; /* for every second chunk (pair.c), or NULL */
+    bool alone;          /* has none: the device's memory is too small for two */
     rvc_buffer input, output; /* memory of the last signals, for the next: new pages cost more than what is done in them */
     bool sparing; /* has met a long signal: networks that are not at work give their weights' memory back */
 };
@@ -131,6 +134,10 @@ typedef struct rvc_segment {
 } rvc_segment;
 nn_code rvc_job_segment(rvc_job *job, const rvc_segment *s);
 bool rvc_job_is_whole(const rvc_job *job); /* chunks of this job run as one graph */
+
+/* Whether two chunks of this job may go side by side; then b beside a. Only for segments with f0 or none, not `found`. */
+bool rvc_job_pairs(rvc_job *job);
+nn_code rvc_job_pair(rvc_job *job, const rvc_segment *a, const rvc_segment *b);
 
 /* Stretches of a signal where it is never heard. */
 typedef struct rvc_silence {

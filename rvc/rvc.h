@@ -64,7 +64,7 @@ typedef struct rvc_model_info {
     int speakers;
     int feature_width;     /* 256 (v1) or 768 (v2) */
     int64_t index_vectors; /* 0 without an index */
-    int converters;        /* that gain from working side by side: 1 on a CPU, whose threads one keeps busy */
+    int converters;        /* that gain from working side by side: 1 on a CPU, whose threads one keeps busy; or $RVC_CONVERTERS */
 } rvc_model_info;
 
 /* Opens and checks everything before any work is done: every tensor the networks need is there with its shape and finite, an

@@ -197,6 +197,10 @@ static nn_code room(rvc_whole *w, size_t floats, nn_error *e) {
     return w->buffer ? NN_OK : nn_fail_memory(e, "a chunk");
 }
 
+bool rvc_whole_profiled(const rvc_whole *w) {
+    return w->profile != NULL;
+}
+
 void rvc_whole_profile(rvc_whole *w, rvc_profile *profile) {
     w->profile = profile;
 }

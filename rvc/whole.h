@@ -10,6 +10,7 @@ nn_code rvc_whole_new(rvc_whole **out, const rvc_models *m, nn_device *d, nn_err
 void rvc_whole_free(rvc_whole *w);                   /* NULL is fine */
 
 /* From now on plans run node by node, and what each takes is added to *profile; NULL: as fast as they can. */
+bool rvc_whole_profiled(const rvc_whole *w);
 void rvc_whole_profile(rvc_whole *w, rvc_profile *profile);
 
 /* Pitch of mel frames first .. first+count-1 of x [n] at 16 kHz, in Hz, not transposed, into f0 [count]; count is at most

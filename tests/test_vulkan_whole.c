@@ -139,6 +139,39 @@ static void limit_memory(size_t bytes) {
     setenv("RVC_VULKAN_MEMORY", text, 1);
 }
 
+/* Two chunks at a time become what they become one after another; so they do where memory is too short for two. */
+static void chunks_side_by_side(void **state) {
+    (void)state;
+    enum { N = 70000 };
+    float *x = make_speech(N);
+    rvc_audio want = {0};
+    rvc_options o = rvc_default_options();
+    o.x_query = o.x_center = o.x_max = 1;
+    size_t used = 0;
+    for (int turn = 0; turn < 3; turn++) { /* one at a time, two, room for one */
+        if (turn) setenv("RVC_CONVERTERS", "2", 1);
+        if (turn == 2) limit_memory(used + used / 10);
+        opened on = open_on(F16, v2, NULL);
+        rvc_audio out = convert(&on, x, N, &o, NULL);
+        assert_true((on.converter->mate != NULL) == (turn == 1));
+        assert_true(on.converter->alone == (turn == 2));
+        if (!turn) {
+            used = rvc_converter_device_memory(on.converter);
+            want = out;
+        } else {
+            assert_int_equal(out.frames, want.frames);
+            assert_memory_equal(out.samples, want.samples, want.frames * sizeof *want.samples);
+            assert_true(out.timing.synthesis <= out.timing.total);
+            rvc_audio_free(&out);
+        }
+        close_all(&on);
+    }
+    unsetenv("RVC_CONVERTERS");
+    unsetenv("RVC_VULKAN_MEMORY");
+    rvc_audio_free(&want);
+    free(x);
+}
+
 /* A card with less memory than the whole needs gets shorter chunks, down to 4 s, and the result is what those
  * give; with still less it is an error that says so. */
 static void little_memory_means_shorter_chunks(void **state) {
@@ -276,6 +309,7 @@ static void a_profile_sees_every_component(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(pitch_of_a_window),
                                        cmocka_unit_test(conversions_are_the_cpus),
+                                       cmocka_unit_test(chunks_side_by_side),
                                        cmocka_unit_test(little_memory_means_shorter_chunks),
                                        cmocka_unit_test(what_float16_cannot_hold_is_done_in_float32),
                                        cmocka_unit_test(a_profile_sees_every_component)};
