@@ -1,8 +1,8 @@
 /* converter.c - one thread's converter: device, plans, warm-up; and the pitch alone.
  *
- * Invariant: a converter changes nothing in its models but their count of converters (packing is guarded there), so any number of them may
- * work at once; what it keeps between conversions is plans and memory, never audio, so a result does not
- * depend on what was converted before. */
+ * Invariant: a converter changes nothing in its models but the count of converters (packing is guarded there),
+ * so any number of them may work at once; what it keeps between conversions is plans and memory, never audio,
+ * so a result does not depend on what was converted before. */
 #include "pipeline.h"
 
 #include <stdatomic.h>
