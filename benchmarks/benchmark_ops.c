@@ -178,20 +178,11 @@ static bool add_weights(nn_weights *w, const layer *l, nn_error *e) {
     char name[64];
     bool ok = true;
     switch (l->kind) {
-    case LINEAR:
-        ok = add_tensor(w, "x.weight", 2, linear, e);
-        break;
-    case CONV1D:
-        ok = add_tensor(w, "x.weight", 3, conv1d, e);
-        break;
-    case CONV_TRANSPOSE1D:
-        ok = add_tensor(w, "x.weight", 3, up, e);
-        break;
-    case CONV2D:
-        ok = add_tensor(w, "x.weight", 4, conv2d, e);
-        break;
-    case ATTENTION:
-        return true;
+    case LINEAR: ok = add_tensor(w, "x.weight", 2, linear, e); break;
+    case CONV1D: ok = add_tensor(w, "x.weight", 3, conv1d, e); break;
+    case CONV_TRANSPOSE1D: ok = add_tensor(w, "x.weight", 3, up, e); break;
+    case CONV2D: ok = add_tensor(w, "x.weight", 4, conv2d, e); break;
+    case ATTENTION: return true;
     case BIGRU:
         for (int d = 0; d < 2 && ok; d++) {
             static const char *const part[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
@@ -208,19 +199,15 @@ static bool add_weights(nn_weights *w, const layer *l, nn_error *e) {
 static nn_tensor append(nn_graph *g, nn_tensor x, const layer *l) {
     int pad = l->stride == 1 ? l->dilation * (l->k - 1) / 2 : 0;
     switch (l->kind) {
-    case LINEAR:
-        return nn_linear(g, x, "x");
+    case LINEAR: return nn_linear(g, x, "x");
     case CONV1D:
         return nn_conv1d(g, x, "x", .stride = l->stride, .pad = pad, .dilation = l->dilation,
                          .groups = l->groups);
     case CONV_TRANSPOSE1D:
         return nn_conv_transpose1d(g, x, "x", .stride = l->stride, .pad = (l->k - l->stride) / 2);
-    case CONV2D:
-        return nn_conv2d(g, x, "x");
-    case ATTENTION:
-        return nn_attention(g, x, x, x, l->k, NULL);
-    case BIGRU:
-        return nn_bigru(g, x, "x");
+    case CONV2D: return nn_conv2d(g, x, "x");
+    case ATTENTION: return nn_attention(g, x, x, x, l->k, NULL);
+    case BIGRU: return nn_bigru(g, x, "x");
     }
     return NULL;
 }

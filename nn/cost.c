@@ -24,22 +24,19 @@ static double weight_bytes(const nn_node *n, double element) {
         return bytes + k->kernel_h * k->kernel_w * in / k->groups * channels * element + channels * 4;
     }
     case NN_OP_layer_norm:
-    case NN_OP_group_norm:
-        return bytes + 2 * channels * 4;
+    case NN_OP_group_norm: return bytes + 2 * channels * 4;
     case NN_OP_gru: { /* two directions, three gates, two sets of biases */
         const double units = n->u.gru.hidden;
         return bytes + 2 * 3 * units * (in + units + 2) * 4;
     }
-    case NN_OP_embed:
-        return bytes + (double)nn_elements(n->shape) * element;
+    case NN_OP_embed: return bytes + (double)nn_elements(n->shape) * element;
     case NN_OP_attention:
         if (n->u.attention.relative)
             bytes += 2 * (2 * n->u.attention.window + 1) * channels / n->u.attention.heads * element;
         return bytes;
     case NN_OP_retrieve:
         return bytes + index_vectors(n->u.retrieve.vectors) * n->u.retrieve.vectors->width * 4;
-    default:
-        return bytes;
+    default: return bytes;
     }
 }
 

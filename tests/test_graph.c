@@ -67,68 +67,37 @@ static nn_tensor random_node(nn_graph *g, nn_tensor *x, double (*v)[VALUES], int
         double p = v[a][i], q = v[b][i];
         int c = i % CHANNELS;
         switch (kind) {
-        case 0:
-            y[i] = p + q;
-            break;
-        case 1:
-            y[i] = p - q;
-            break;
-        case 2:
-            y[i] = tanh(p) * tanh(q);
-            break;
-        case 3:
-            y[i] = p * -0.75;
-            break;
-        case 4:
-            y[i] = p > 0 ? p : 0;
-            break;
-        case 5:
-            y[i] = p < 0 ? 0.1 * p : p;
-            break;
-        case 6:
-            y[i] = tanh(p);
-            break;
-        case 7:
-            y[i] = p / 2 * (1 + erf(p / sqrt(2)));
-            break;
-        case 8:
-            y[i] = 1 / (1 + exp(-p));
-            break;
+        case 0: y[i] = p + q; break;
+        case 1: y[i] = p - q; break;
+        case 2: y[i] = tanh(p) * tanh(q); break;
+        case 3: y[i] = p * -0.75; break;
+        case 4: y[i] = p > 0 ? p : 0; break;
+        case 5: y[i] = p < 0 ? 0.1 * p : p; break;
+        case 6: y[i] = tanh(p); break;
+        case 7: y[i] = p / 2 * (1 + erf(p / sqrt(2))); break;
+        case 8: y[i] = 1 / (1 + exp(-p)); break;
         case 9:
             y[i] = (p - (double)l[k].bn[2][c]) / sqrt((double)l[k].bn[3][c] + 1e-5) * (double)l[k].bn[0][c] +
                    (double)l[k].bn[1][c];
             break;
-        default:
-            break;
+        default: break;
         }
     }
     char conv[32], bn[32];
     snprintf(conv, sizeof conv, "conv%d", k);
     snprintf(bn, sizeof bn, "bn%d", k);
     switch (kind) {
-    case 0:
-        return nn_add(g, x[a], x[b]);
-    case 1:
-        return nn_sub(g, x[a], x[b]);
-    case 2:
-        return nn_mul(g, nn_tanh(g, x[a]), nn_tanh(g, x[b]));
-    case 3:
-        return nn_scale(g, x[a], -0.75f);
-    case 4:
-        return nn_relu(g, x[a]);
-    case 5:
-        return nn_leaky_relu(g, x[a], 0.1f);
-    case 6:
-        return nn_tanh(g, x[a]);
-    case 7:
-        return nn_gelu(g, x[a]);
-    case 8:
-        return nn_sigmoid(g, x[a]);
-    case 9:
-        return nn_batch_norm(g, x[a], bn);
-    default:
-        plain_conv(&l[k], v[a], y);
-        return nn_conv1d(g, x[a], conv, .pad = 1);
+    case 0: return nn_add(g, x[a], x[b]);
+    case 1: return nn_sub(g, x[a], x[b]);
+    case 2: return nn_mul(g, nn_tanh(g, x[a]), nn_tanh(g, x[b]));
+    case 3: return nn_scale(g, x[a], -0.75f);
+    case 4: return nn_relu(g, x[a]);
+    case 5: return nn_leaky_relu(g, x[a], 0.1f);
+    case 6: return nn_tanh(g, x[a]);
+    case 7: return nn_gelu(g, x[a]);
+    case 8: return nn_sigmoid(g, x[a]);
+    case 9: return nn_batch_norm(g, x[a], bn);
+    default: plain_conv(&l[k], v[a], y); return nn_conv1d(g, x[a], conv, .pad = 1);
     }
 }
 

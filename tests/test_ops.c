@@ -79,32 +79,19 @@ static void trial_free(trial *t) {
 /* One step on v: o is the operand's value there, bn[] the batch norm's weight, bias, mean and variance. */
 static double step_exact(const nn_step *s, double v, double o, const double bn[4]) {
     switch (s->kind) {
-    case NN_STEP_ADD:
-        return v + o;
-    case NN_STEP_SUB:
-        return v - o;
-    case NN_STEP_RSUB:
-        return o - v;
-    case NN_STEP_MUL:
-        return v * o;
-    case NN_STEP_SCALE:
-        return v * (double)s->value;
-    case NN_STEP_AFFINE:
-        return (v - bn[2]) / sqrt(bn[3] + 1e-5) * bn[0] + bn[1];
-    case NN_STEP_RELU:
-        return v > 0 ? v : 0;
-    case NN_STEP_LEAKY_RELU:
-        return v < 0 ? v * (double)s->value : v;
-    case NN_STEP_GELU:
-        return v / 2 * (1 + erf(v / sqrt(2)));
-    case NN_STEP_TANH:
-        return tanh(v);
-    case NN_STEP_SIGMOID:
-        return 1 / (1 + exp(-v));
-    case NN_STEP_EXP:
-        return exp(v);
-    case NN_STEP_COUNT:
-        break;
+    case NN_STEP_ADD: return v + o;
+    case NN_STEP_SUB: return v - o;
+    case NN_STEP_RSUB: return o - v;
+    case NN_STEP_MUL: return v * o;
+    case NN_STEP_SCALE: return v * (double)s->value;
+    case NN_STEP_AFFINE: return (v - bn[2]) / sqrt(bn[3] + 1e-5) * bn[0] + bn[1];
+    case NN_STEP_RELU: return v > 0 ? v : 0;
+    case NN_STEP_LEAKY_RELU: return v < 0 ? v * (double)s->value : v;
+    case NN_STEP_GELU: return v / 2 * (1 + erf(v / sqrt(2)));
+    case NN_STEP_TANH: return tanh(v);
+    case NN_STEP_SIGMOID: return 1 / (1 + exp(-v));
+    case NN_STEP_EXP: return exp(v);
+    case NN_STEP_COUNT: break;
     }
     return NAN;
 }

@@ -40,30 +40,14 @@ static void render(text *t, const pickle_value *v) {
     static const char *const close[] = {[PICKLE_TUPLE] = ")", [PICKLE_LIST] = "]", [PICKLE_DICT] = "}"};
     char number[64] = "";
     switch (v->kind) {
-    case PICKLE_NONE:
-        put(t, "None");
-        break;
-    case PICKLE_BOOL:
-        put(t, v->integer ? "True" : "False");
-        break;
-    case PICKLE_BIG:
-        put(t, "big");
-        break;
-    case PICKLE_INT:
-        snprintf(number, sizeof number, "%lld", (long long)v->integer);
-        break;
-    case PICKLE_FLOAT:
-        snprintf(number, sizeof number, "%.17g", v->real);
-        break;
-    case PICKLE_STRING:
-        put_text(t, v, "'", "'");
-        break;
-    case PICKLE_BYTES:
-        put_text(t, v, "b'", "'");
-        break;
-    case PICKLE_GLOBAL:
-        put_text(t, v, "", "");
-        break;
+    case PICKLE_NONE: put(t, "None"); break;
+    case PICKLE_BOOL: put(t, v->integer ? "True" : "False"); break;
+    case PICKLE_BIG: put(t, "big"); break;
+    case PICKLE_INT: snprintf(number, sizeof number, "%lld", (long long)v->integer); break;
+    case PICKLE_FLOAT: snprintf(number, sizeof number, "%.17g", v->real); break;
+    case PICKLE_STRING: put_text(t, v, "'", "'"); break;
+    case PICKLE_BYTES: put_text(t, v, "b'", "'"); break;
+    case PICKLE_GLOBAL: put_text(t, v, "", ""); break;
     case PICKLE_OBJECT:
         render(t, v->item[0]);
         put(t, "@");

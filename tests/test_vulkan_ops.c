@@ -272,16 +272,11 @@ static void test_embed(void **state) {
 
 static nn_tensor with_steps(nn_graph *g, nn_tensor y, nn_tensor *x, int kind) {
     switch (kind) {
-    case 1:
-        return nn_add(g, y, x[1]);
-    case 2:
-        return nn_gelu(g, y);
-    case 3:
-        return nn_leaky_relu(g, nn_batch_norm(g, nn_scale(g, y, 0.7f), "bn"), 0.1f);
-    case 4:
-        return nn_tanh(g, nn_mul(g, nn_sub(g, x[1], y), x[2]));
-    default:
-        return y;
+    case 1: return nn_add(g, y, x[1]);
+    case 2: return nn_gelu(g, y);
+    case 3: return nn_leaky_relu(g, nn_batch_norm(g, nn_scale(g, y, 0.7f), "bn"), 0.1f);
+    case 4: return nn_tanh(g, nn_mul(g, nn_sub(g, x[1], y), x[2]));
+    default: return y;
     }
 }
 

@@ -56,8 +56,7 @@ nn_code nn_vk_api_device(nn_vk_api *api, VkDevice device, nn_error *e) {
 
 nn_code nn_vk_check(VkResult result, const char *device, const char *what, nn_error *e) {
     switch (result) {
-    case VK_SUCCESS:
-        return NN_OK;
+    case VK_SUCCESS: return NN_OK;
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
         return nn_fail(e, NN_ERROR_MEMORY, "%s: out of device memory: %s", device, what);
     case VK_ERROR_OUT_OF_HOST_MEMORY:

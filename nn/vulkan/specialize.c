@@ -15,75 +15,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* clang-format off */
 enum {
-    OP_NAME = 5,
-    OP_MEMBER_NAME = 6,
-    OP_EXT_INST = 12,
-    OP_TYPE_BOOL = 20,
-    OP_TYPE_INT = 21,
-    OP_CONSTANT_TRUE = 41,
-    OP_CONSTANT_FALSE = 42,
-    OP_CONSTANT = 43,
-    OP_CONSTANT_COMPOSITE = 44,
-    OP_SPEC_TRUE = 48,
-    OP_SPEC_FALSE = 49,
-    OP_SPEC = 50,
-    OP_SPEC_COMPOSITE = 51,
-    OP_SPEC_OP = 52,
-    OP_FUNCTION = 54,
-    OP_FUNCTION_END = 56,
-    OP_VARIABLE = 59,
-    OP_LOAD = 61,
-    OP_STORE = 62,
-    OP_ACCESS_CHAIN = 65,
-    OP_DECORATE = 71,
-    OP_MEMBER_DECORATE = 72,
-    OP_SHUFFLE = 79,
-    OP_INSERT = 82,
-    OP_FIRST_ARITHMETIC = 109,
-    OP_LAST_ARITHMETIC = 200,
-    OP_PHI = 245,
-    OP_LOOP_MERGE = 246,
-    OP_SELECTION_MERGE = 247,
-    OP_LABEL = 248,
-    OP_BRANCH = 249,
-    OP_BRANCH_CONDITIONAL = 250,
-    OP_SWITCH = 251,
-    OP_UNREACHABLE = 255,
-    OP_CONTROL_BARRIER = 224,
-    OP_MEMORY_BARRIER = 225,
-    OP_ATOMIC_STORE = 228,
-    OP_MATRIX_STORE = 4458,
-    OP_MATRIX_STORE_NV = 5360,
-    IADD = 128,
-    ISUB = 130,
-    IMUL = 132,
-    UDIV = 134,
-    UMOD = 137,
-    LOGICAL_OR = 166,
-    LOGICAL_AND = 167,
-    LOGICAL_NOT = 168,
-    SELECT = 169,
-    IEQUAL = 170,
-    INOT_EQUAL = 171,
-    UGREATER = 172,
-    SGREATER = 173,
-    UGREATER_EQUAL = 174,
-    SGREATER_EQUAL = 175,
-    ULESS = 176,
-    SLESS = 177,
-    ULESS_EQUAL = 178,
-    SLESS_EQUAL = 179,
-    SHIFT_RIGHT = 194,
-    SHIFT_LEFT = 196,
-    BIT_OR = 197,
-    BIT_XOR = 198,
-    BIT_AND = 199,
-    DECORATION_SPEC_ID = 1,
-    DECORATION_BUILT_IN = 11,
-    HEADER = 5,
-    MOST_ID = 1 << 20
+    OP_NAME = 5, OP_MEMBER_NAME = 6, OP_EXT_INST = 12, OP_TYPE_BOOL = 20, OP_TYPE_INT = 21,
+    OP_CONSTANT_TRUE = 41, OP_CONSTANT_FALSE = 42, OP_CONSTANT = 43, OP_CONSTANT_COMPOSITE = 44, OP_SPEC_TRUE = 48,
+    OP_SPEC_FALSE = 49, OP_SPEC = 50, OP_SPEC_COMPOSITE = 51, OP_SPEC_OP = 52, OP_FUNCTION = 54, OP_FUNCTION_END = 56,
+    OP_VARIABLE = 59, OP_LOAD = 61, OP_STORE = 62, OP_ACCESS_CHAIN = 65, OP_DECORATE = 71, OP_MEMBER_DECORATE = 72,
+    OP_SHUFFLE = 79, OP_INSERT = 82, OP_FIRST_ARITHMETIC = 109,
+    OP_LAST_ARITHMETIC = 200, OP_PHI = 245, OP_LOOP_MERGE = 246, OP_SELECTION_MERGE = 247, OP_LABEL = 248, OP_BRANCH = 249,
+    OP_BRANCH_CONDITIONAL = 250, OP_SWITCH = 251, OP_UNREACHABLE = 255, OP_CONTROL_BARRIER = 224,
+    OP_MEMORY_BARRIER = 225, OP_ATOMIC_STORE = 228, OP_MATRIX_STORE = 4458, OP_MATRIX_STORE_NV = 5360,
+    IADD = 128, ISUB = 130, IMUL = 132, UDIV = 134, UMOD = 137, LOGICAL_OR = 166, LOGICAL_AND = 167, LOGICAL_NOT = 168,
+    SELECT = 169, IEQUAL = 170, INOT_EQUAL = 171, UGREATER = 172, SGREATER = 173, UGREATER_EQUAL = 174,
+    SGREATER_EQUAL = 175, ULESS = 176, SLESS = 177, ULESS_EQUAL = 178, SLESS_EQUAL = 179, SHIFT_RIGHT = 194,
+    SHIFT_LEFT = 196, BIT_OR = 197, BIT_XOR = 198, BIT_AND = 199,
+    DECORATION_SPEC_ID = 1, DECORATION_BUILT_IN = 11, HEADER = 5, MOST_ID = 1 << 20
 };
+/* clang-format on */
 
 enum { UNKNOWN, KNOWN, VARYING };
 static const uint32_t GONE = UINT32_MAX;
@@ -122,51 +70,25 @@ static uint32_t length_at(const module *m, size_t at) {
 
 /* ---- values ---- */
 
+/* clang-format off */
 static bool is_folded(uint32_t op) {
     switch (op) {
-    case IADD:
-    case ISUB:
-    case IMUL:
-    case UDIV:
-    case UMOD:
-    case LOGICAL_OR:
-    case LOGICAL_AND:
-    case LOGICAL_NOT:
-    case SELECT:
-    case IEQUAL:
-    case INOT_EQUAL:
-    case UGREATER:
-    case SGREATER:
-    case UGREATER_EQUAL:
-    case SGREATER_EQUAL:
-    case ULESS:
-    case SLESS:
-    case ULESS_EQUAL:
-    case SLESS_EQUAL:
-    case SHIFT_RIGHT:
-    case SHIFT_LEFT:
-    case BIT_OR:
-    case BIT_XOR:
-    case BIT_AND:
-        return true;
-    default:
-        return false;
+    case IADD: case ISUB: case IMUL: case UDIV: case UMOD: case LOGICAL_OR: case LOGICAL_AND: case LOGICAL_NOT:
+    case SELECT: case IEQUAL: case INOT_EQUAL: case UGREATER: case SGREATER: case UGREATER_EQUAL: case SGREATER_EQUAL:
+    case ULESS: case SLESS: case ULESS_EQUAL: case SLESS_EQUAL: case SHIFT_RIGHT: case SHIFT_LEFT: case BIT_OR:
+    case BIT_XOR: case BIT_AND: return true;
+    default: return false;
     }
 }
+/* clang-format on */
 
 /* Of two known values; false where the result is undefined. */
 static bool compute(uint32_t op, uint32_t a, uint32_t b, uint32_t *r) {
     const int32_t sa = (int32_t)a, sb = (int32_t)b;
     switch (op) {
-    case IADD:
-        *r = a + b;
-        return true;
-    case ISUB:
-        *r = a - b;
-        return true;
-    case IMUL:
-        *r = a * b;
-        return true;
+    case IADD: *r = a + b; return true;
+    case ISUB: *r = a - b; return true;
+    case IMUL: *r = a * b; return true;
     case UDIV:
         if (b) *r = a / b;
         return b != 0;
@@ -180,51 +102,22 @@ static bool compute(uint32_t op, uint32_t a, uint32_t b, uint32_t *r) {
         if (b < 32) *r = a << b;
         return b < 32;
     case BIT_OR:
-    case LOGICAL_OR:
-        *r = a | b;
-        return true;
-    case BIT_XOR:
-        *r = a ^ b;
-        return true;
+    case LOGICAL_OR: *r = a | b; return true;
+    case BIT_XOR: *r = a ^ b; return true;
     case BIT_AND:
-    case LOGICAL_AND:
-        *r = a & b;
-        return true;
-    case LOGICAL_NOT:
-        *r = !a;
-        return true;
-    case IEQUAL:
-        *r = a == b;
-        return true;
-    case INOT_EQUAL:
-        *r = a != b;
-        return true;
-    case UGREATER:
-        *r = a > b;
-        return true;
-    case SGREATER:
-        *r = sa > sb;
-        return true;
-    case UGREATER_EQUAL:
-        *r = a >= b;
-        return true;
-    case SGREATER_EQUAL:
-        *r = sa >= sb;
-        return true;
-    case ULESS:
-        *r = a < b;
-        return true;
-    case SLESS:
-        *r = sa < sb;
-        return true;
-    case ULESS_EQUAL:
-        *r = a <= b;
-        return true;
-    case SLESS_EQUAL:
-        *r = sa <= sb;
-        return true;
-    default:
-        return false;
+    case LOGICAL_AND: *r = a & b; return true;
+    case LOGICAL_NOT: *r = !a; return true;
+    case IEQUAL: *r = a == b; return true;
+    case INOT_EQUAL: *r = a != b; return true;
+    case UGREATER: *r = a > b; return true;
+    case SGREATER: *r = sa > sb; return true;
+    case UGREATER_EQUAL: *r = a >= b; return true;
+    case SGREATER_EQUAL: *r = sa >= sb; return true;
+    case ULESS: *r = a < b; return true;
+    case SLESS: *r = sa < sb; return true;
+    case ULESS_EQUAL: *r = a <= b; return true;
+    case SLESS_EQUAL: *r = sa <= sb; return true;
+    default: return false;
     }
 }
 
