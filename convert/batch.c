@@ -1,13 +1,10 @@
 /* batch.c - `rvc convert`: what comes before the files, which are crew.c's, and after them.
  *
  * Order of events: the command line is checked, then the list of files, then all models; only then is
- * anything written. Invariant: a file that fails costs one line and leaves nothing behind; no output is ever
- * an input, and none that exists is replaced unless asked for. */
+ * anything written. */
 #include "convert.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -196,7 +196,7 @@ typedef struct convert_lane {
 struct convert_progress {
     bool live; /* stderr is a terminal */
     bool quiet;
-    size_t begun, count;           /* files */
+    size_t count;                  /* files */
     int64_t bytes_all, bytes_done; /* sizes stand for work when the time left is guessed */
     double started, drawn;
     convert_lane lane[CONVERT_CREW];
@@ -204,13 +204,13 @@ struct convert_progress {
 
 /* All but tick and audio are for one thread at a time. */
 void convert_progress_begin(convert_progress *p, const convert_queue *q, bool quiet);
-void convert_progress_file(convert_lane *lane, const convert_item *item);
+void convert_progress_file(convert_lane *lane, const convert_item *item, size_t index);
 void convert_progress_audio(convert_lane *lane, double seconds); /* so much of it has been read */
 void convert_progress_skip(convert_lane *lane);
 int convert_progress_tick(void *lane, double fraction); /* an rvc_progress */
 /* repeated: chunks that were made again in f32 */
 void convert_progress_done(convert_lane *lane, double seconds, int repeated);
-void convert_progress_failed(convert_lane *lane);
+void convert_progress_leave(convert_lane *lane); /* a file that failed */
 void convert_progress_note(const convert_progress *p, const char *what); /* "loading the models" */
 void convert_progress_end(void);                                          /* the live line is wiped */
 void convert_progress_device(const convert_progress *p, const char *device); /* which was taken, on stdout */

@@ -117,7 +117,7 @@ static void tell(worker *w, const convert_item *item, convert_result *result, bo
         result->error = e->text;
         b->failed++;
         b->lost += status == RVC_ERROR_DEVICE;
-        convert_progress_failed(w->lane);
+        convert_progress_leave(w->lane);
         convert_complain("%s: %s", item->path, e->text);
     } else if (skip) {
         result->status = "skipped";
@@ -143,7 +143,7 @@ static bool take_file(worker *w) {
     const convert_item *item = over ? NULL : &b->queue.items[b->next++];
     rvc_status status = RVC_OK;
     if (item) {
-        convert_progress_file(w->lane, item);
+        convert_progress_file(w->lane, item, b->next);
         status = check_target(b, item, &skip, &e);
     }
     pthread_mutex_unlock(&batch_lock);
@@ -172,21 +172,21 @@ static size_t crew_size(const convert_batch *b) {
 }
 
 void convert_crew_run(convert_batch *b) {
-    worker crew[CONVERT_CREW] = {{0}};
+    worker crew[CONVERT_CREW];
     const size_t size = crew_size(b);
-    size_t hands = 0;
+    size_t hands = 1;
     for (size_t i = 0; i < size; i++) {
-        worker *w = &crew[i];
-        *w = (worker){b, i ? NULL : b->models.converter, b->options, &b->progress.lane[i], pthread_self()};
-        w->options.progress_user = w->lane;
-        /* Who has no memory for one more, or no thread, does with fewer. */
-        if (i && rvc_converter_new(&w->converter, b->models.models, &(rvc_error){0})) break;
-        if (i && pthread_create(&w->thread, NULL, work, w)) {
-            rvc_converter_free(w->converter);
-            break;
-        }
-        hands++;
+        crew[i] = (worker){.batch = b, .options = b->options, .lane = &b->progress.lane[i]};
+        crew[i].options.progress_user = crew[i].lane;
     }
-    if (hands) work(&crew[0]);
+    crew[0].converter = b->models.converter;
+    for (; hands < size; hands++) { /* where there is no memory for one more, or no thread, fewer do */
+        worker *w = &crew[hands];
+        if (rvc_converter_new(&w->converter, b->models.models, NULL)) break;
+        if (pthread_create(&w->thread, NULL, work, w) == 0) continue;
+        rvc_converter_free(w->converter);
+        break;
+    }
+    work(&crew[0]);
     for (size_t i = 1; i < hands; i++) pthread_join(crew[i].thread, NULL);
 }

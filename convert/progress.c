@@ -42,10 +42,10 @@ void convert_progress_device(const convert_progress *p, const char *device) {
     fflush(stdout);
 }
 
-void convert_progress_file(convert_lane *lane, const convert_item *item) {
+void convert_progress_file(convert_lane *lane, const convert_item *item, size_t index) {
     convert_progress *p = lane->progress;
     pthread_mutex_lock(&lanes);
-    *lane = (convert_lane){p, item, ++p->begun, 0, 0, convert_seconds()};
+    *lane = (convert_lane){p, item, index, 0, 0, convert_seconds()};
     p->drawn = 0;
     pthread_mutex_unlock(&lanes);
 }
@@ -57,15 +57,11 @@ void convert_progress_audio(convert_lane *lane, double seconds) {
 }
 
 /* The lane's file is out of the way, and counts as work done. */
-static void leave(convert_lane *lane) {
+void convert_progress_leave(convert_lane *lane) {
     pthread_mutex_lock(&lanes);
     lane->progress->bytes_done += lane->item->bytes;
     lane->item = NULL;
     pthread_mutex_unlock(&lanes);
-}
-
-void convert_progress_failed(convert_lane *lane) {
-    leave(lane);
 }
 
 /* A file that costs nothing counts neither as work done nor as work left. */
@@ -145,7 +141,7 @@ void convert_progress_done(convert_lane *lane, double seconds, int repeated) {
     const convert_progress *p = lane->progress;
     const convert_item *item = lane->item;
     const double audio_seconds = lane->audio_seconds;
-    leave(lane);
+    convert_progress_leave(lane);
     if (p->quiet) return;
     char input[4096], output[4096];
     convert_printable(input, sizeof input, item->path);

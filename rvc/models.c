@@ -310,16 +310,15 @@ void rvc_models_close(rvc_models *models) {
 
 rvc_model_info rvc_models_info(const rvc_models *models) {
     const rvc_voice_config *c = &models->config;
-    const char *text = getenv("RVC_CONVERTERS"), *wish = text && atoi(text) > 0 ? text : NULL;
+    const char *wish = getenv("RVC_CONVERTERS");
+    const int wanted = wish ? atoi(wish) : 0, abreast = models->gpu ? nn_device_abreast(models->gpu) : 1;
     return (rvc_model_info){.version = c->version,
                             .has_f0 = c->f0,
                             .sample_rate = c->rate,
                             .speakers = c->speakers,
                             .feature_width = c->feature_width,
                             .index_vectors = models->index ? rvc_index_vectors(models->index) : 0,
-                            .converters = wish          ? atoi(wish)
-                                          : models->gpu ? nn_device_abreast(models->gpu)
-                                                        : 1};
+                            .converters = wanted > 0 ? wanted : abreast};
 }
 
 double rvc_models_load_seconds(const rvc_models *models) {

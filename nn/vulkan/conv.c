@@ -410,7 +410,7 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
     const push_constants push = push_of(c, &l, &q);
     const bool split = push.splits > 1, vectors = (l.channels | n->in[0]->shape.c) % way->vector == 0;
     const bool image = input_of(n).h > 1 || l.phases_y > 1 || p->kernel_h > 1;
-    const uint32_t pre = p->pre.kind == NN_STEP_COUNT ? 255 : (uint32_t)p->pre.kind;
+    const uint32_t pre = nn_vk_conv_pre(n);
     const uint32_t plain_constants[] = {(uint32_t)t->m,
                                         (uint32_t)t->n,
                                         (uint32_t)t->k,

@@ -61,8 +61,7 @@ void nn_vk_conv_few_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                    .constant = {(uint32_t)in.c, (uint32_t)n->shape.c, (uint32_t)l.pitch,
                                                 (uint32_t)p->kernel_h, (uint32_t)p->kernel_w,
                                                 (uint32_t)p->stride, (uint32_t)p->pad_h, (uint32_t)p->pad_w,
-                                                p->pre.kind == NN_STEP_COUNT ? 255 : (uint32_t)p->pre.kind,
-                                                rows_of(n, c->traits)},
+                                                nn_vk_conv_pre(n), rows_of(n, c->traits)},
                                    .push = &push,
                                    .push_bytes = sizeof push,
                                    .x = groups_of(n, c->traits)});

@@ -62,6 +62,11 @@ nn_vk_conv_layout nn_vk_conv_layout_of(const nn_node *n, bool f16) {
     return l;
 }
 
+uint32_t nn_vk_conv_pre(const nn_node *n) {
+    const nn_step_kind kind = n->u.conv.pre.kind;
+    return kind == NN_STEP_COUNT ? 255 : (uint32_t)kind;
+}
+
 int nn_vk_conv_span(const nn_node *n) {
     const nn_conv_params *p = &n->u.conv;
     if (!p->transposed) return (p->kernel_w - 1) * p->dilation;

@@ -31,6 +31,9 @@ nn_code nn_vk_conv_make_pairs(void **out, size_t *bytes, const nn_vk_call *c, co
  * and what is folded in have blobs of their own. */
 nn_code nn_vk_conv_pack(nn_vk_packer *k, nn_vk_call *c, const char *layout, nn_vk_make *maker, nn_error *e);
 
+/* The kind of the node's pre-activation as the shaders number steps; 255: none. */
+uint32_t nn_vk_conv_pre(const nn_node *n);
+
 /* Reach of a 1-D convolution's taps: rows from the first tap's to the last's. */
 int nn_vk_conv_span(const nn_node *n);
 
