@@ -77,6 +77,18 @@ static const shape shapes[] = {
     {"rmvpe 256", 44, 8, 256, 256, 3, 3, 1, 1, 1, 1, false, false, true, false},
     {"rmvpe 512", 22, 4, 512, 512, 3, 3, 1, 1, 1, 1, false, false, true, false},
     {"rmvpe up 512->256", 22, 4, 512, 256, 3, 3, 2, 1, 1, 1, true, false, false, false},
+    {"rmvpe 512->256", 44, 8, 512, 256, 3, 3, 1, 1, 1, 1, false, false, false, false},
+    {"rmvpe 256->128", 88, 16, 256, 128, 3, 3, 1, 1, 1, 1, false, false, false, false},
+    {"rmvpe 128->64", 176, 32, 128, 64, 3, 3, 1, 1, 1, 1, false, false, false, false},
+    {"rmvpe 64->32", 352, 64, 64, 32, 3, 3, 1, 1, 1, 1, false, false, false, false},
+    {"rmvpe 512->256 k1", 44, 8, 512, 256, 1, 1, 1, 0, 1, 1, false, false, false, false},
+    {"rmvpe 128->64 k1", 176, 32, 128, 64, 1, 1, 1, 0, 1, 1, false, false, false, false},
+    {"rmvpe 16 long", 2816, 128, 16, 16, 3, 3, 1, 1, 1, 1, false, false, true, false},
+    {"rmvpe 32 long", 1408, 64, 32, 32, 3, 3, 1, 1, 1, 1, false, false, true, false},
+    {"rmvpe 64 long", 704, 32, 64, 64, 3, 3, 1, 1, 1, 1, false, false, true, false},
+    {"rmvpe 128 long", 352, 16, 128, 128, 3, 3, 1, 1, 1, 1, false, false, true, false},
+    {"rmvpe 256 long", 176, 8, 256, 256, 3, 3, 1, 1, 1, 1, false, false, true, false},
+    {"rmvpe 512 long", 88, 4, 512, 512, 3, 3, 1, 1, 1, 1, false, false, true, false},
     {"rmvpe head 16->3", 704, 128, 16, 3, 3, 3, 1, 1, 1, 1, false, false, false, false},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -144,9 +156,9 @@ static nn_code add_weights(nn_weights *w, nn_error *e) {
         float *v = malloc((n + (size_t)s->c_out) * sizeof *v);
         if (!v) return nn_fail_memory(e, "weights");
         fill(v, n, (uint64_t)i + 1, sqrtf(3.0f / (float)(s->c_in / s->groups * s->kh * s->kw)));
-        if (s->kh == 1) dims[2] = s->kw;
+        if (s->h == 1) dims[2] = s->kw;
         snprintf(name, sizeof name, "layer%d.weight", i);
-        code = nn_weights_add(w, name, s->kh == 1 ? 3 : 4, dims, v, e);
+        code = nn_weights_add(w, name, s->h == 1 ? 3 : 4, dims, v, e);
         fill(v, (size_t)s->c_out, (uint64_t)i + 100, 0.5f);
         snprintf(name, sizeof name, "layer%d.bias", i);
         if (!code) code = nn_weights_add(w, name, 1, (int64_t[]){s->c_out}, v, e);
@@ -168,7 +180,7 @@ static nn_graph *shapes_graph(nn_weights *w, int shrink) {
             width = width / shrink < 2 * s->kw * s->dilation ? 2 * s->kw * s->dilation : width / shrink;
         nn_tensor y = nn_input(g, nn_name(g, "x%d", i), h, width, s->c_in);
         if (s->leaky) y = nn_leaky_relu(g, y, 0.1f);
-        if (s->kh > 1)
+        if (s->h > 1)
             y = s->transposed ? nn_conv_transpose2d(g, y, layer) : nn_conv2d(g, y, layer);
         else if (s->transposed)
             y = nn_conv_transpose1d(g, y, layer, .stride = s->stride, .pad = s->pad);
@@ -341,6 +353,7 @@ static nn_code run_shapes(const options *o, bool tiles, nn_error *e) {
         if (o->precision && o->precision != precision) continue;
         if (tiles) {
             code = run_tiles(o, w, precision, "matrix", precision == 16 ? 14 : 9, want, counts, e);
+            if (!code && precision == 32) code = run_tiles(o, w, precision, "image", 6, want, counts, e);
             if (!code && precision == 32) code = run_tiles(o, w, precision, "plain", 9, want, counts, e);
         } else {
             code = run_chosen(o, w, precision, NULL, want, flops, counts, e);
@@ -380,7 +393,7 @@ static nn_code write_network(nn_plan *p, nn_error *e) {
         float *v = malloc(count * sizeof *v);
         int32_t *index = (int32_t *)(void *)v;
         if (!v) return nn_fail_memory(e, "inputs");
-        fill(v, count, (uint64_t)i + 7, strcmp(n->name, "source") ? 0.5f : 0.1f);
+        fill(v, count, (uint64_t)n->index + 7, strcmp(n->name, "source") ? 0.5f : 0.1f);
         for (size_t k = 0; k < count && n->is_index; k++)
             index[k] = strcmp(n->name, "pitch") ? 0 : 1 + (int32_t)(k % 255);
         nn_plan_write(p, n->name, v);

@@ -1,9 +1,9 @@
 /* layout.c - where every value lies in the slab.
  *
- * A value lives from the node that makes it to its last reader. Values that never live at the same time may
- * share bytes; a node that only works element by element writes over an operand that dies with it. Blocks are
- * placed largest first at the lowest offset that is free during their whole life. A view has no block: it lives in that
- * of what it is a view of, which lives as long as all its views.
+ * A value lives from the node that makes it, or the first that stands beside that (order.c), to its last reader. Values that
+ * never live at the same time may share bytes; a node that only works element by element writes over an operand that dies
+ * with it, unless a node beside it reads that too. Blocks are placed largest first at the lowest offset that is free during
+ * their whole life. A view has no block: it lives in that of what it is a view of, which lives as long as all its views.
  *
  * Branch 1 may run beside branch 0 until the first node of branch 0 that reads from it, the join. So what
  * branch 0 has before the join shares nothing with branch 1, wherever in the list the two stand. */
@@ -24,9 +24,22 @@ static bool same_size(const nn_node *a, const nn_node *b) {
     return a->shape.h == b->shape.h && a->shape.w == b->shape.w && a->shape.c == b->shape.c;
 }
 
+static const nn_node *owner(const nn_node *n) {
+    while (n->view) n = n->in[0];
+    return n;
+}
+
+/* Whether a node beside n, which stands at `position`, reads from the block of t. */
+static bool is_read_beside(const nn_plan *p, int position, const nn_node *t) {
+    const nn_rank r = p->rank[position];
+    for (int i = r.first; i <= r.last; i++)
+        for (int k = 0; i != position && k < p->node[i]->n_in; k++)
+            if (owner(p->node[i]->in[k]) == owner(t)) return true;
+    return false;
+}
+
 /* The operand whose block n may write over, or -1: one that only steps read, of n's shape, that dies here. */
 static int reusable(const nn_plan *p, const nn_node *n, int position, const int *last, const int *slot) {
-    (void)p;
     if (n->op != NN_OP_map && !n->n_steps) return -1;
     int own = n->op == NN_OP_map ? 0 : n->n_in; /* inputs before `own` are read out of step with the output */
     if (n->op != NN_OP_map)
@@ -34,7 +47,8 @@ static int reusable(const nn_plan *p, const nn_node *n, int position, const int 
             if (n->steps[s].operand >= 0 && n->steps[s].operand < own) own = n->steps[s].operand;
     for (int k = own; k < n->n_in; k++) {
         const nn_node *t = n->in[k];
-        if (t->output || t->is_index || t->wide != n->wide || last[t->index] != position || !same_size(t, n))
+        if (t->output || t->is_index || t->wide != n->wide || last[t->index] != position ||
+            !same_size(t, n) || is_read_beside(p, position, t))
             continue;
         bool read_elsewhere = false; /* a view's rows are not n's */
         for (int j = 0; j < n->n_in; j++)
@@ -107,11 +121,6 @@ void nn_plan_find_views(nn_plan *p) {
     }
 }
 
-static const nn_node *owner(const nn_node *n) {
-    while (n->view) n = n->in[0];
-    return n;
-}
-
 nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
     size_t nodes = (size_t)p->graph->count, n = (size_t)p->count;
     int *last = calloc(nodes + 1, sizeof *last), *slot = calloc(nodes + 1, sizeof *slot);
@@ -145,14 +154,15 @@ nn_code nn_plan_layout(nn_plan *p, nn_error *e) {
             size_t bytes =
                 (nn_elements(m->shape) * nn_plan_value_bytes(p, m) + TAIL + ALIGN - 1) & ~(size_t)(ALIGN - 1);
             slot[m->index] = used;
-            blocks[used++] = (block){bytes, 0, m->op == NN_OP_input ? -1 : i, last[m->index], m->branch};
+            blocks[used++] =
+                (block){bytes, 0, m->op == NN_OP_input ? -1 : p->rank[i].first, last[m->index], m->branch};
         }
     }
     int values = used;
     for (int i = 0; i < p->count; i++) /* workspaces follow, in node order */
         if (p->node[i]->workspace)
-            blocks[used++] = (block){(p->node[i]->workspace + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0, i, i,
-                                     p->node[i]->branch};
+            blocks[used++] = (block){(p->node[i]->workspace + ALIGN - 1) & ~(size_t)(ALIGN - 1), 0,
+                                     p->rank[i].first, i, p->node[i]->branch};
     p->slab_bytes = place(blocks, used, nn_plan_join(p), order, order + 2 * n + 1);
     for (int i = 0; i < p->count; i++) {
         nn_node *m = p->node[i];

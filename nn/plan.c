@@ -30,7 +30,8 @@ static nn_code begin(nn_plan **out, nn_graph *g, nn_device *d, nn_error *e) {
     for (int i = 0; i < g->count; i++)
         if (!g->node[i]->dead) p->node[p->count++] = g->node[i];
     nn_plan_find_views(p);
-    code = d->backend->prepare(p, e);
+    code = nn_plan_order(p, e);
+    if (!code) code = d->backend->prepare(p, e);
     if (code)
         nn_plan_free(p);
     else
@@ -61,6 +62,7 @@ void nn_plan_free(nn_plan *p) {
     p->device->backend->release(p);
     nn_graph_free(p->graph);
     free(p->node);
+    free(p->rank);
     free(p->seconds);
     free(p);
 }

@@ -26,13 +26,20 @@ struct nn_device {
     char name[96];
     const char *layout;       /* of packed weights */
     size_t value_bytes;       /* of a value in the slab that is neither wide nor an index; 0: those of a float */
+    size_t overlap_bytes;     /* values up to that size are computed side by side where they can be; see order.c */
     int threads;
 };
+
+/* Positions of the first and the last node that stand beside a node, itself included. */
+typedef struct nn_rank {
+    int first, last;
+} nn_rank;
 
 struct nn_plan {
     nn_graph *graph;
     nn_device *device;
     nn_node **node;           /* live nodes in order, inputs included */
+    nn_rank *rank;            /* [count] */
     int count;
     size_t slab_bytes;
     bool profile;
@@ -44,6 +51,9 @@ nn_code nn_cpu_open(nn_device **out, nn_precision precision, int threads, nn_err
 
 /* fuse.c: joins element-wise nodes to their neighbours, folds batch norms, marks what nobody needs as dead. */
 void nn_graph_fuse(nn_graph *g);
+
+/* order.c: puts side by side what does not depend on each other, and sets plan->rank. */
+nn_code nn_plan_order(nn_plan *p, nn_error *e);
 
 /* layout.c: marks the slices that are memory of what they are cut from (nn_node.view). */
 void nn_plan_find_views(nn_plan *p);

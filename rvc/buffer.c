@@ -15,7 +15,7 @@
 
 enum { MEGABYTE = 1 << 20, STEP = 64 * MEGABYTE /* by which files grow */ };
 
-size_t rvc_buffer_plain = 32 * (size_t)MEGABYTE, rvc_buffer_resident = 8 * (size_t)MEGABYTE;
+size_t rvc_buffer_plain = 64 * (size_t)MEGABYTE, rvc_buffer_resident = 8 * (size_t)MEGABYTE;
 
 static int open_file(void) {
     const char *folder = getenv("TMPDIR");

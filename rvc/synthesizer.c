@@ -122,31 +122,16 @@ nn_graph *rvc_prior_graph(nn_weights *w, const rvc_voice_config *c, int frames, 
 
 /* ---- generator ---- */
 
-/* Residual blocks from .. to-1 of a level, abreast: step by step, what is independent side by side. Adds them
- * to sum. */
-static nn_tensor residual_blocks(nn_graph *g, nn_tensor x, const rvc_voice_config *c, int level, int from,
-                                 int to, nn_tensor sum) {
-    nn_tensor y[RVC_MAX_KERNELS], h[RVC_MAX_KERNELS];
-    const char *name[RVC_MAX_KERNELS];
-    int most = 0;
-    for (int j = from; j < to; j++) {
-        y[j] = x;
-        name[j] = nn_name(g, "dec.resblocks.%d", level * c->kernels + j);
-        if (c->dilations[j] > most) most = c->dilations[j];
+/* x + conv(leaky(conv(leaky(x)))) for each dilation. */
+static nn_tensor residual_block(nn_graph *g, nn_tensor x, const rvc_voice_config *c, int level, int j) {
+    const char *name = nn_name(g, "dec.resblocks.%d", level * c->kernels + j);
+    for (int d = 0; d < c->dilations[j]; d++) {
+        nn_tensor h =
+            same_conv(g, nn_leaky_relu(g, x, 0.1f), nn_name(g, "%s.convs1.%d", name, d), c->dilation[j][d]);
+        h = same_conv(g, nn_leaky_relu(g, h, 0.1f), nn_name(g, "%s.convs2.%d", name, d), 1);
+        x = nn_add(g, x, h);
     }
-    for (int d = 0; d < most; d++) {
-        for (int j = from; j < to; j++)
-            if (d < c->dilations[j])
-                h[j] = same_conv(g, nn_leaky_relu(g, y[j], 0.1f), nn_name(g, "%s.convs1.%d", name[j], d),
-                                 c->dilation[j][d]);
-        for (int j = from; j < to; j++)
-            if (d < c->dilations[j])
-                y[j] = nn_add(
-                    g, y[j],
-                    same_conv(g, nn_leaky_relu(g, h[j], 0.1f), nn_name(g, "%s.convs2.%d", name[j], d), 1));
-    }
-    for (int j = from; j < to; j++) sum = sum ? nn_add(g, sum, y[j]) : y[j];
-    return sum;
+    return x;
 }
 
 /* The source as level `i` hears it: every `stride` output samples one value, stride the product of the rates
@@ -171,15 +156,16 @@ static nn_tensor first_layer(nn_graph *g, nn_tensor z, nn_tensor speaker) {
     return nn_add(g, same_conv(g, z, "dec.conv_pre", 1), nn_linear(g, speaker, "dec.cond"));
 }
 
-static nn_tensor level(nn_graph *g, nn_tensor x, nn_tensor har, const rvc_voice_config *c, int i,
-                       bool abreast) {
-    const int at_once = abreast ? c->kernels : 1;
+static nn_tensor level(nn_graph *g, nn_tensor x, nn_tensor har, const rvc_voice_config *c, int i) {
+    nn_tensor noise = har ? noise_conv(g, har, c, i) : NULL, sum = NULL;
     x = nn_leaky_relu(g, x, 0.1f);
     x = nn_conv_transpose1d(g, x, nn_name(g, "dec.ups.%d", i), .stride = c->up_rate[i],
                             .pad = (c->up_kernel[i] - c->up_rate[i]) / 2);
-    if (har) x = nn_add(g, x, noise_conv(g, har, c, i));
-    nn_tensor sum = NULL;
-    for (int j = 0; j < c->kernels; j += at_once) sum = residual_blocks(g, x, c, i, j, j + at_once, sum);
+    if (noise) x = nn_add(g, x, noise);
+    for (int j = 0; j < c->kernels; j++) {
+        nn_tensor y = residual_block(g, x, c, i, j);
+        sum = sum ? nn_add(g, sum, y) : y;
+    }
     return nn_scale(g, sum, 1.0f / (float)c->kernels);
 }
 
@@ -192,7 +178,7 @@ nn_tensor rvc_generator_network(nn_graph *g, const rvc_voice_config *c, nn_tenso
                                 nn_tensor speaker, unsigned outputs) {
     nn_tensor har = excitation(g, source), x = first_layer(g, z, speaker);
     if (outputs & RVC_GENERATOR_SOURCE) nn_output(g, har, "har_source");
-    for (int i = 0; i < c->levels; i++) x = level(g, x, har, c, i, outputs & RVC_GENERATOR_ABREAST);
+    for (int i = 0; i < c->levels; i++) x = level(g, x, har, c, i);
     return last_layer(g, x);
 }
 
@@ -209,7 +195,7 @@ nn_graph *rvc_generator_front_graph(nn_weights *w, const rvc_voice_config *c, in
     if (!g) return NULL;
     nn_tensor har = excitation(g, source_input(g, c, frames * c->upp));
     nn_tensor x = first_layer(g, nn_input(g, "z", 1, frames, c->inter), rvc_speaker(g));
-    for (int i = 0; i < rvc_generator_front(c).levels; i++) x = level(g, x, har, c, i, false);
+    for (int i = 0; i < rvc_generator_front(c).levels; i++) x = level(g, x, har, c, i);
     nn_output(g, x, "x");
     return g;
 }
@@ -220,7 +206,7 @@ nn_graph *rvc_generator_back_graph(nn_weights *w, const rvc_voice_config *c, int
     rvc_generator_part front = rvc_generator_front(c);
     nn_tensor har = excitation(g, source_input(g, c, samples * (c->upp / front.rate)));
     nn_tensor x = nn_input(g, "x", 1, samples, front.channels);
-    for (int i = front.levels; i < c->levels; i++) x = level(g, x, har, c, i, false);
+    for (int i = front.levels; i < c->levels; i++) x = level(g, x, har, c, i);
     nn_output(g, last_layer(g, x), "audio");
     return g;
 }

@@ -11,8 +11,6 @@
 enum {
     RVC_PRIOR_STATS = 1,      /* "m", "logs" and "z_p" can be read too, [1][frames][inter] each */
     RVC_GENERATOR_SOURCE = 2, /* "har_source" [1][frames*upp][1] can be read too */
-    RVC_GENERATOR_ABREAST = 4, /* the residual blocks of a level side by side: for devices that run independent nodes at once,
-                                  at the price of memory */
 };
 
 /* Inputs "phone" [1][frames][feature_width], "pitch" (voices with f0) and "speaker" index [frames] and [1],

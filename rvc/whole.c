@@ -134,8 +134,7 @@ static nn_graph *chunk_graph(const rvc_whole *w, const lengths *l) {
                                  RVC_NOISE_LATENT, 0)
                      : nn_input(g, "noise", 1, l->frames, c->inter);
     nn_tensor z = nn_frames(g, rvc_prior(g, m->voice, c, in, 0), s.from, s.count);
-    nn_tensor y =
-        rvc_generator_network(g, c, z, excitation(w, g, l, f0, place), speaker, RVC_GENERATOR_ABREAST);
+    nn_tensor y = rvc_generator_network(g, c, z, excitation(w, g, l, f0, place), speaker, 0);
     nn_output(g, nn_frames(g, y, (l->keep - s.from) * c->upp, l->kept * c->upp), "audio");
     return g;
 }

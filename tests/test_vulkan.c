@@ -306,7 +306,7 @@ static void test_matrix_tiles(void **s) {
         skip();
     }
     check_tiles(16, "matrix", 14);
-    check_tiles(32, "image", 8);
+    check_tiles(32, "image", 6);
 }
 
 /* ---- networks ---- */

@@ -16,6 +16,7 @@
 #include "conv_weights.h"
 
 enum { FETCH_VECTOR, FETCH_SINGLE, FETCH_FLAT };
+static const uint32_t TAPS_TABLE = 0, TAPS_SIGNAL = UINT32_MAX;
 enum { LEAST_STEPS = 8, MOST_SPLITS = 8, FEW_ROWS = 16 }; /* of a part of a split sum; parts */
 
 typedef struct tile {
@@ -50,31 +51,31 @@ static const tile plain_tiles[] = {
     {64, 64, 16, 64, 8, 8, 23.7f, 1.194f, 0.65f, 0.778f, 0, 0},
 };
 static const tile half_tiles[] = {
-    {128, 128, 32, 128, 64, 64, 15.9f, 0.469f, 3.39f, 0.150f, 32, 1},
-    {64, 128, 32, 128, 32, 64, 12.5f, 0.294f, 0.63f, 0.144f, 32, 1},
-    {128, 64, 32, 128, 32, 64, 14.2f, 0.284f, 0.52f, 0.149f, 32, 1},
-    {64, 64, 32, 128, 32, 32, 9.7f, 0.253f, 0.43f, 0.082f, 32, 1},
-    {256, 32, 32, 256, 32, 32, 8.9f, 0.439f, 1.28f, 0.236f, 32, 1},
-    {128, 32, 32, 128, 32, 32, 17.6f, 0.269f, 0.58f, 0.105f, 32, 2},
-    {64, 32, 32, 128, 16, 32, 5.1f, 0.324f, 0.38f, 0.066f, 32, 1},
-    {64, 64, 64, 256, 16, 32, 8.9f, 0.210f, 1.76f, 0.131f, 64, 2},
-    {64, 64, 64, 128, 32, 32, 13.6f, 0.127f, 1.33f, 0.131f, 128, 1},
-    {128, 128, 32, 256, 64, 32, 18.5f, 0.392f, 3.12f, 0.257f, 64, 2},
-    {64, 128, 64, 256, 32, 32, 9.6f, 0.223f, 2.20f, 0.182f, 64, 2},
-    {128, 64, 64, 256, 32, 32, 13.0f, 0.243f, 2.01f, 0.159f, 64, 2},
-    {32, 64, 64, 128, 16, 32, 9.4f, 0.209f, 0.70f, 0.115f, 64, 2},
-    {64, 32, 64, 128, 16, 32, 5.2f, 0.301f, 0.79f, 0.076f, 64, 2},
+    {128, 128, 32, 128, 64, 64, 9.37f, 0.555f, 1.99f, 0.278f, 32, 1},
+    {64, 128, 32, 128, 32, 64, 16.28f, 0.361f, 0.17f, 0.191f, 32, 1},
+    {128, 64, 32, 128, 32, 64, 18.57f, 0.323f, 0.07f, 0.159f, 32, 1},
+    {64, 64, 32, 128, 32, 32, 12.31f, 0.255f, 0.19f, 0.102f, 32, 1},
+    {256, 32, 32, 256, 32, 32, 13.75f, 0.316f, 0.53f, 0.193f, 32, 1},
+    {128, 32, 32, 128, 32, 32, 10.78f, 0.254f, 0.31f, 0.093f, 32, 2},
+    {64, 32, 32, 128, 16, 32, 6.36f, 0.294f, 0.39f, 0.060f, 32, 1},
+    {64, 64, 64, 256, 16, 32, 5.46f, 0.237f, 0.88f, 0.110f, 64, 2},
+    {64, 64, 64, 128, 32, 32, 6.97f, 0.178f, 0.87f, 0.091f, 128, 1},
+    {128, 128, 32, 256, 64, 32, 13.57f, 0.487f, 2.37f, 0.345f, 64, 2},
+    {64, 128, 64, 256, 32, 32, 6.80f, 0.315f, 1.87f, 0.222f, 64, 2},
+    {128, 64, 64, 256, 32, 32, 11.85f, 0.189f, 0.72f, 0.154f, 64, 2},
+    {32, 64, 64, 128, 16, 32, 6.56f, 0.185f, 0.35f, 0.064f, 64, 2},
+    {64, 32, 64, 128, 16, 32, 5.67f, 0.197f, 0.42f, 0.060f, 64, 2},
 };
 static const tile pair_tiles[] = {
-    {64, 64, 64, 256, 16, 32, 5.0f, 0.519f, 3.63f, 0.202f, 64, 2},
-    {128, 64, 32, 256, 32, 32, 24.6f, 0.721f, 3.29f, 0.379f, 32, 2},
-    {128, 128, 32, 512, 32, 32, 17.0f, 1.018f, 2.84f, 0.744f, 32, 2},
-    {64, 128, 32, 256, 32, 32, 31.2f, 0.342f, 1.59f, 0.480f, 32, 2},
-    {128, 32, 32, 128, 32, 32, 33.2f, 0.443f, 3.38f, 0.371f, 32, 2},
-    {64, 32, 64, 128, 16, 32, 12.7f, 0.299f, 3.06f, 0.198f, 64, 2},
-    {256, 32, 32, 256, 32, 32, 25.6f, 0.593f, 6.79f, 0.383f, 32, 2},
-    {64, 64, 32, 128, 32, 32, 25.4f, 0.318f, 2.25f, 0.348f, 32, 2},
-    {32, 64, 64, 128, 16, 32, 6.5f, 0.433f, 2.11f, 0.215f, 64, 2},
+    {64, 64, 64, 256, 16, 32, 1.07f, 0.663f, 1.18f, 0.218f, 64, 2},
+    {128, 64, 32, 256, 32, 32, 17.19f, 0.743f, 1.05f, 0.495f, 32, 2},
+    {128, 128, 32, 512, 32, 32, 29.44f, 0.907f, 0.00f, 0.912f, 32, 2},
+    {64, 128, 32, 256, 32, 32, 25.58f, 0.546f, 0.00f, 0.621f, 32, 2},
+    {128, 32, 32, 128, 32, 32, 12.06f, 0.442f, 0.74f, 0.232f, 32, 2},
+    {64, 32, 64, 128, 16, 32, 0.00f, 0.468f, 0.91f, 0.137f, 64, 2},
+    {256, 32, 32, 256, 32, 32, 14.49f, 0.797f, 4.93f, 0.412f, 32, 2},
+    {64, 64, 32, 128, 32, 32, 10.01f, 0.442f, 0.29f, 0.227f, 32, 2},
+    {32, 64, 64, 128, 16, 32, 0.00f, 0.468f, 0.56f, 0.151f, 64, 2},
 };
 static const path plain = PATH("plain", "conv", 4, plain_tiles),
                   half = PATH("matrix", "conv_matrix", 8, half_tiles),
@@ -314,7 +315,8 @@ typedef struct push_constants {
         stride, dilation, step_y, step_x, groups, splits, partial;
     float slope;
     uint32_t step[NN_MAX_STEPS];
-    uint32_t padded_rows;
+    uint32_t padded_rows, taps;
+    int32_t first_x;
 } push_constants;
 _Static_assert(sizeof(push_constants) <= NN_VK_PUSH_BYTES, "push constants");
 
@@ -352,6 +354,8 @@ static push_constants push_of(const nn_vk_call *c, const nn_vk_conv_layout *l, c
         .partial = nn_vk_word(n->workspace_offset),
         .slope = p->pre.value,
         .padded_rows = (uint32_t)part_rows(n, c->plan[PLAN_PATH]),
+        .taps = (uint32_t)p->kernel_w,
+        .first_x = -p->pad_w,
     };
     nn_vk_step_arguments(c, k.step);
     return k;
@@ -427,7 +431,8 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                         (uint32_t)t->threads,
                                         (uint32_t)t->part_m,
                                         (uint32_t)t->part_n};
-    const bool eights = n->shape.c % 8 == 0 && q.channels % 8 == 0;
+    const bool eights = n->shape.c % 8 == 0 && q.channels % 8 == 0,
+               signal = c->plan[PLAN_RESIDENT] && !p->transposed; /* one shader for all taps and dilations */
     const uint32_t matrix_constants[] = {(uint32_t)t->m,
                                          (uint32_t)t->n,
                                          (uint32_t)c->plan[PLAN_K],
@@ -435,7 +440,7 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                          c->plan[PLAN_RESIDENT] != 0,
                                          (uint32_t)c->plan[PLAN_TAPS],
                                          pre,
-                                         (uint32_t)p->kernel_w,
+                                         signal ? 0 : (uint32_t)p->kernel_w,
                                          image,
                                          split,
                                          eights,
@@ -448,9 +453,11 @@ static void conv_record(nn_vk_recorder *r, const nn_vk_call *c) {
                                          push.c_in,
                                          push.c_out,
                                          (uint32_t)c->plan[PLAN_BUFFERS],
-                                         p->transposed ? 0 : (uint32_t)(p->kernel_h * p->kernel_w),
-                                         (uint32_t)-p->pad_h,
-                                         (uint32_t)-p->pad_w,
+                                         p->transposed ? TAPS_TABLE
+                                         : signal      ? TAPS_SIGNAL
+                                                       : (uint32_t)(p->kernel_h * p->kernel_w),
+                                         signal ? 0 : (uint32_t)-p->pad_h,
+                                         signal ? 0 : (uint32_t)-p->pad_w,
                                          eights && !split ? leading_adds(n) : 0};
     nn_vk_dispatch d = {.shader = way->shader,
                         .steps = split ? NULL : c,

@@ -1,9 +1,10 @@
-/* conv_few.c - convolutions of a few factors: the first of a network, which make many channels out of one. */
+/* conv_few.c - convolutions of a few factors and not many channels: the first of a network, which make channels out of one.
+ * (Of more than MOST_OUT each invocation would wait for more weights than the plain shader, which shares them.) */
 #include "conv_few.h"
 
 #include "conv_weights.h"
 
-enum { MOST_CHANNELS = 8, MOST_FACTORS = 64, THREADS = 256, ENOUGH = 1024 };
+enum { MOST_CHANNELS = 8, MOST_OUT = 64, MOST_FACTORS = 64, THREADS = 256, ENOUGH = 1024 };
 
 /* Channels, rows of an invocation: more rows share weights, but there should be ENOUGH invocations for every
  * unit. */
@@ -24,7 +25,7 @@ bool nn_vk_conv_few_takes(const nn_node *n, const nn_vk_traits *traits) {
     const nn_conv_params *p = &n->u.conv;
     const int c = n->in[0]->shape.c;
     return !traits->conv && !p->transposed && p->groups == 1 && p->dilation == 1 && c < MOST_CHANNELS &&
-           c * p->kernel_h * p->kernel_w <= MOST_FACTORS && n->shape.c % 4 == 0 &&
+           n->shape.c <= MOST_OUT && c * p->kernel_h * p->kernel_w <= MOST_FACTORS && n->shape.c % 4 == 0 &&
            (p->stride == 1 || n->in[0]->shape.h == 1) && groups_of(n, traits) <= NN_VK_MAX_GROUPS;
 }
 

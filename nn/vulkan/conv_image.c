@@ -25,14 +25,18 @@ typedef struct tile {
     int nt, n;         /* matrices, subgroups along channels */
     int k, channels;   /* subgroups that share a sum; channels in shared memory */
     int splits;        /* workgroups that share a sum */
-    float fixed, unit; /* microseconds: of a tile, and for 16 channels under 9 taps (one H200) */
+    float first,
+        first_16;        /* microseconds until a tile is done, and for 16 channels under 9 taps (one H200) */
+    float next, next_16; /* ... and for one that a unit does besides */
 } tile;
 
 static const tile tiles[] = {
-    {1, 4, 2, 1, 1, 1, 16, 1, 0.0f, 1.68f},  {1, 2, 2, 1, 2, 1, 32, 1, 0.0f, 1.65f},
-    {1, 1, 2, 1, 4, 1, 64, 1, 0.0f, 1.53f},  {1, 1, 4, 1, 2, 4, 64, 1, 6.3f, 0.59f},
-    {1, 1, 4, 1, 1, 8, 128, 1, 2.3f, 0.56f}, {1, 1, 7, 1, 4, 2, 32, 8, 0.0f, 2.01f},
-    {1, 1, 7, 1, 2, 4, 64, 8, 0.0f, 0.79f},  {1, 1, 4, 1, 2, 4, 64, 4, 0.0f, 0.77f},
+    {1, 4, 2, 1, 1, 1, 16, 1, 9.4f, 2.69f, 0.8f, 0.97f},
+    {1, 2, 2, 1, 2, 1, 32, 1, 5.5f, 2.25f, 1.2f, 0.89f},
+    {1, 1, 2, 1, 4, 1, 64, 1, 5.7f, 2.02f, 2.5f, 0.96f},
+    {1, 1, 4, 1, 2, 4, 64, 1, 12.0f, 1.09f, 0.0f, 1.83f},
+    {1, 1, 4, 1, 1, 8, 128, 1, 11.1f, 0.63f, 0.0f, 0.88f},
+    {1, 1, 4, 1, 2, 4, 64, 4, 3.1f, 2.00f, 3.5f, 0.89f},
 };
 enum { TILES = sizeof tiles / sizeof *tiles };
 
@@ -106,10 +110,11 @@ static bool place(choice *c, const tile *t, const nn_node *n, const nn_vk_traits
 static double cost(const tile *t, const choice *c, const nn_node *n, const nn_vk_traits *traits) {
     const form f = form_of(n);
     const double groups = (double)c->tiles_x * c->tiles_y * (f.channels / (SIDE * t->nt * t->n)) * t->splits;
-    const double waves = groups < traits->units ? 1 : groups / traits->units;
-    const double unit = (double)t->unit * (0.3 + 0.7 / 9 * f.side * f.side);
+    const double more = groups < traits->units ? 0 : groups / traits->units - 1;
+    const double steps = (0.4 + 0.6 / 9 * f.side * f.side) * f.in.c / SIDE / t->splits;
     const double sum = t->splits > 1 ? 5 + (double)nn_elements(n->shape) * t->splits * 2e-6 : 0;
-    return (double)t->fixed + waves * unit * f.in.c / SIDE / t->splits + sum;
+    return (double)t->first + (double)t->first_16 * steps +
+           more * ((double)t->next + (double)t->next_16 * steps) + sum;
 }
 
 /* The environment's "image:3", for measuring. */

@@ -40,6 +40,8 @@ layout(push_constant) uniform Push {
     float slope;                 // of the pre-activation
     uint step[6];
     uint padded_rows;            // of a part
+    uint taps;                   // of a signal
+    int first_x;                 // offset of its first tap
 } push;
 
 layout(constant_id = 8) const uint BM = 64;
@@ -62,8 +64,8 @@ layout(constant_id = 24) const uint STRIDE = 1;
 layout(constant_id = 25) const uint C_IN = 64;          // of all groups
 layout(constant_id = 26) const uint C_OUT = 64;
 layout(constant_id = 27) const uint BUFFERS = 2;        // of w, and of x where it is not resident
-layout(constant_id = 28) const uint TAPS = 0;           // 0: phases differ, see the table
-layout(constant_id = 29) const int FIRST_Y = 0;         // offset of the first tap, where TAPS
+layout(constant_id = 28) const uint TAPS = 0;           // TABLE: phases differ, see the table; SIGNAL: as pushed
+layout(constant_id = 29) const int FIRST_Y = 0;         // offset of the first tap, where TAPS are many
 layout(constant_id = 30) const int FIRST_X = 0;
 // The first steps that add a tensor: their operands are fetched ahead, eight channels at a time. (Nothing read from the
 // slab moves across what is written to it, so who fetches late waits each time.)
@@ -75,6 +77,7 @@ layout(constant_id = 31) const uint ADDS = 0;
 layout(set = 0, binding = 0) buffer Slab8 { uvec4 slab8[]; };
 layout(set = 0, binding = 1) readonly buffer Weights8 { uvec4 weights8[]; };
 
+const uint TABLE = 0, SIGNAL = 0xffffffff;
 const uint SIDE = 16;
 const uint PER_X = BK / 8, PER_W = BN / 8;              // vectors of a row
 const uint KS = RESIDENT ? TPS * BK : BK;               // rows of w in a step
@@ -105,13 +108,13 @@ void find_place() {
     group = zs - phase * push.groups;
     first_row = gl_WorkGroupID.y * BM;
     first_channel = gl_WorkGroupID.x * BN;
-    if (TAPS > 0) {
+    if (TAPS != TABLE) {
         phase_y = phase_x = 0;
-        taps = TAPS;
+        taps = TAPS == SIGNAL ? push.taps : TAPS;
         taps_x = TAPS_X;
         first_y = FIRST_Y;
-        first_x = FIRST_X;
-        weights_at = push.weights + group * TAPS * C * PITCH;
+        first_x = TAPS == SIGNAL ? push.first_x : FIRST_X;
+        weights_at = push.weights + group * taps * C * PITCH;
     } else {
         const uint at = push.table + 8 * phase;
         phase_y = weights_uint[at];

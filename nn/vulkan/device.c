@@ -232,6 +232,7 @@ static nn_code set_precision(nn_vk_device *d, int precision, nn_error *e) {
     t->matrix_khr = t->matrix && t->matrix_khr;
     t->conv = conv && *conv ? conv : NULL;
     d->base.value_bytes = t->f16 ? sizeof(uint16_t) : sizeof(float);
+    d->base.overlap_bytes = (size_t)32 << 20; /* what is larger fills a device by itself */
     d->card.wide = *t;
     d->card.wide.f16 = false;
     snprintf(d->base.name, sizeof d->base.name, "%.70s (Vulkan, %s)", name, t->f16 ? "f16" : "f32");

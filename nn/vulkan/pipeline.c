@@ -90,6 +90,13 @@ static void *make_some(void *context) {
     return NULL;
 }
 
+/* The large ones first, so that no thread is left with one at the end. */
+static int by_size(const void *a, const void *b) {
+    const size_t x = (*(nn_vk_pipeline *const *)a)->shader->bytes,
+                 y = (*(nn_vk_pipeline *const *)b)->shader->bytes;
+    return x < y ? 1 : -(x > y);
+}
+
 /* Drivers take milliseconds to seconds for one pipeline, and threads side by side. */
 nn_code nn_vk_pipelines_make(nn_vk_device *d, nn_error *e) {
     enum { MOST_THREADS = 16 };
@@ -98,6 +105,7 @@ nn_code nn_vk_pipelines_make(nn_vk_device *d, nn_error *e) {
     int wanted = 0, threads = 0;
     for (int i = 0; i < h->pipelines; i++) wanted += !h->pipeline[i]->handle;
     if (!wanted) return NN_OK;
+    qsort(h->pipeline, (size_t)h->pipelines, sizeof(nn_vk_pipeline *), by_size);
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     job j = {.device = d};
     while (threads < MOST_THREADS && threads + 1 < wanted && threads + 1 < cores &&
