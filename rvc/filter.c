@@ -16,7 +16,7 @@
  * eight chains: they run once from rest, which says in which state each part leaves off; the decay over a
  * part's length, a matrix, then gives the states they all begin in; and so they run again. The output of the
  * forward pass is not kept, only the states: going back, each group of parts is made anew and turned around
- * while it is in the first-level cache. */
+ * while it is in the first-level cache, once for the states and once for good. Threads share the groups. */
 #include "signal.h"
 
 #include <math.h>
@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "share.h"
 #include "vector.h"
 
 enum { ORDER = 5, EDGE = 3 * (ORDER + 1), LANES = 8, SPAN = 256, GROUP = LANES * SPAN };
@@ -218,34 +219,54 @@ static layout layout_of(size_t n) {
     return span ? (layout){whole + 1, span} : (layout){whole, SPAN};
 }
 
-/* The states in which parts begin, [groups], and that behind them. */
-static void go_forth(rvc_buffer *x, const layout *l, const decay d[2], states *begin, double at[ORDER],
-                     rvc_d4 (*v)[2]) {
-    for (size_t g = 0; g < l->groups; g++) {
-        const size_t span = span_of(l, g);
-        begin[g] = (states){0};
-        load(rvc_buffer_view(x, g * GROUP, span * LANES), span, v);
-        settle(&begin[g], v, 1, span);
-        chain(&begin[g], &d[span != SPAN], at, false);
-    }
-}
+/* A sweep over all groups, each by itself, for it begins at rest or as the chain says by then. */
+typedef struct sweep {
+    enum { FORTH, TURN, BACK } kind;
+    rvc_buffer *x;
+    layout l;
+    states *forth, *back; /* [groups]: what parts leave, and then what they begin in */
+} sweep;
 
-static void go_back(rvc_buffer *x, const layout *l, const decay d[2], states *begin, double at[ORDER],
-                    rvc_d4 (*v)[2]) {
-    for (size_t g = l->groups; g-- > 0;) {
-        const size_t span = span_of(l, g);
-        states s = {0};
-        float *samples = rvc_buffer_view(x, g * GROUP, span * LANES);
-        load(samples, span, v);
-        filter(&begin[g], v, 1, span);
+enum { SHARE = 64 }; /* groups of a task: 8 s */
+
+static void sweep_group(const sweep *p, size_t g) {
+    _Alignas(64) rvc_d4 v[SPAN][2];
+    const size_t span = span_of(&p->l, g);
+    float *samples = rvc_buffer_view(p->x, g * GROUP, span * LANES);
+    states s = {0};
+    load(samples, span, v);
+    if (p->kind == FORTH) {
+        settle(&s, v, 1, span);
+        p->forth[g] = s;
+        return;
+    }
+    s = p->forth[g];
+    filter(&s, v, 1, span);
+    if (p->kind == TURN) {
+        s = (states){0};
         settle(&s, v + span - 1, -1, span);
-        chain(&s, &d[span != SPAN], at, true);
-        filter(&s, v + span - 1, -1, span);
+        p->back[g] = s;
+    } else {
+        filter(&p->back[g], v + span - 1, -1, span);
         store(v, span, samples);
     }
 }
 
-nn_code rvc_highpass(rvc_buffer *x, nn_error *e) {
+static void sweep_share(void *context, size_t task) {
+    const sweep *p = context;
+    for (size_t g = task * SHARE; g < p->l.groups && g < (task + 1) * SHARE; g++) sweep_group(p, g);
+}
+
+static void run_sweep(sweep *p, int kind, int threads) {
+    p->kind = kind;
+    rvc_share(p->x->pages ? 1 : threads, (p->l.groups + SHARE - 1) / SHARE, sweep_share, p);
+}
+
+static const decay *decay_of(const sweep *p, const decay d[2], size_t g) {
+    return &d[span_of(&p->l, g) != SPAN];
+}
+
+nn_code rvc_highpass(rvc_buffer *x, int threads, nn_error *e) {
     const size_t n = x->count;
     if (n == 0) return NN_OK;
     const size_t edge = n - 1 < EDGE ? n - 1 : EDGE;
@@ -254,8 +275,9 @@ nn_code rvc_highpass(rvc_buffer *x, nn_error *e) {
     _Alignas(64) rvc_d4 v[SPAN][2];
     const decay d[2] = {decay_over(SPAN, v), decay_over(l.last_span, v)};
     double at[ORDER], head[EDGE], tail[LANES + EDGE];
-    states *begin = malloc((l.groups + 1) * sizeof *begin);
-    if (!begin) return nn_fail_memory(e, "the high-pass filter");
+    states *of_parts = malloc((2 * l.groups + 1) * sizeof *of_parts);
+    if (!of_parts) return nn_fail_memory(e, "the high-pass filter");
+    sweep p = {.x = x, .l = l, .forth = of_parts, .back = of_parts + l.groups};
 
     const float *first = rvc_buffer_view(x, 0, edge + 1), *last = rvc_buffer_view(x, n - end, end) + end - 1;
     for (size_t i = 0; i < edge; i++) {
@@ -264,7 +286,8 @@ nn_code rvc_highpass(rvc_buffer *x, nn_error *e) {
     }
     start(at, edge ? head[0] : (double)first[0]);
     filter_alone(at, head, edge, false);
-    go_forth(x, &l, d, begin, at, v);
+    run_sweep(&p, FORTH, threads);
+    for (size_t g = 0; g < l.groups; g++) chain(&p.forth[g], decay_of(&p, d, g), at, false);
 
     float *y = rvc_buffer_view(x, n - rest, rest);
     for (size_t i = 0; i < rest; i++) tail[i] = (double)y[i];
@@ -272,7 +295,9 @@ nn_code rvc_highpass(rvc_buffer *x, nn_error *e) {
     start(at, tail[end - 1]);
     filter_alone(at, tail, end, true);
     for (size_t i = 0; i < rest; i++) y[i] = (float)tail[i];
-    go_back(x, &l, d, begin, at, v);
-    free(begin);
+    run_sweep(&p, TURN, threads);
+    for (size_t g = l.groups; g-- > 0;) chain(&p.back[g], decay_of(&p, d, g), at, true);
+    run_sweep(&p, BACK, threads);
+    free(of_parts);
     return NN_OK;
 }

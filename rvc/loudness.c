@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "share.h"
 #include "vector.h"
 
 static const double RMS_FLOOR = 1e-6;
@@ -156,7 +157,25 @@ static void mix_run(const mix *m, size_t from, size_t count, float *y) {
     }
 }
 
-nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate, float rate, nn_error *e) {
+/* The samples of a task: few enough for the parts of a mapped buffer that are in memory, and for the cache. */
+enum { SHARE = 64 * RUN };
+
+typedef struct mixing {
+    mix mix;
+    rvc_buffer *y;
+} mixing;
+
+static void mix_share(void *context, size_t task) {
+    const mixing *m = context;
+    const size_t first = task * SHARE, end = m->y->count - first < SHARE ? m->y->count : first + SHARE;
+    for (size_t from = first; from < end; from += RUN) {
+        const size_t count = end - from < RUN ? end - from : RUN;
+        mix_run(&m->mix, from, count, rvc_buffer_view(m->y, from, count));
+    }
+}
+
+nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate, float rate, int threads,
+                         nn_error *e) {
     const size_t m = y->count;
     if (in_rate < 2 || out_rate < 2 || !(rate >= 0 && rate <= 1))
         return nn_fail(e, NN_ERROR_ARGUMENT,
@@ -171,13 +190,12 @@ nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate
         free(y_rms);
         return nn_fail_memory(e, "the loudness curves");
     }
-    const mix mixed = {{x_rms, x_count, (double)x_count / (double)m},
-                       {y_rms, y_count, (double)y_count / (double)m},
-                       1 - (double)rate};
-    for (size_t from = 0; from < m; from += RUN) {
-        const size_t count = m - from < RUN ? m - from : RUN;
-        mix_run(&mixed, from, count, rvc_buffer_view(y, from, count));
-    }
+    mixing all = {{{x_rms, x_count, (double)x_count / (double)m},
+                   {y_rms, y_count, (double)y_count / (double)m},
+                   1 - (double)rate},
+                  y};
+    rvc_share(y->pages ? 1 : threads, (m + SHARE - 1) / SHARE, mix_share,
+              &all); /* a mapped one is one thread's */
     free(x_rms);
     free(y_rms);
     return NN_OK;

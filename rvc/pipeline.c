@@ -120,7 +120,7 @@ static nn_code condition(rvc_job *job, signal *s, const rvc_source *source) {
         float *x = rvc_buffer_view(&s->x, from, count);
         rvc_divide(x, count, peak, x);
     }
-    return rvc_highpass(&s->x, job->e);
+    return rvc_highpass(&s->x, nn_device_threads(job->converter->device), job->e);
 }
 
 /* Output samples, at the voice's rate, that the whole conversion must have in RVC_EXACT; at least one to work
@@ -297,7 +297,8 @@ static nn_code finish(rvc_job *job, signal *s, const rvc_sink *sink) {
     rvc_buffer y = rvc_buffer_part(&s->y, 0, s->y_frames), resampled = {0};
     nn_code code = NN_OK;
     if (o->rms_mix_rate < 1 && y.count)
-        code = rvc_mix_loudness(&s->x, RVC_RATE, &y, voice_rate, o->rms_mix_rate, job->e);
+        code = rvc_mix_loudness(&s->x, RVC_RATE, &y, voice_rate, o->rms_mix_rate,
+                                nn_device_threads(job->converter->device), job->e);
     if (code) return code;
     if (exact && !job->probe->ungated) rvc_silence_apply(&s->silence, &y, voice_rate);
 

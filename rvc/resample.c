@@ -17,8 +17,8 @@
  * Rates whose periods are too long for that (44099 to 16000), or ratios whose filters are (above 200), go
  * through one long run. */
 #include "signal.h"
+#include "share.h"
 
-#include <pthread.h>
 #include <samplerate.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -36,8 +36,7 @@ enum {
     MARGINS = 8,       /* a segment has at least */
     GROUP = 1 << 20,   /* frames at the higher rate that are in memory, at most */
     STEP = 1024,       /* frames through libsamplerate at once */
-    MAX_THREADS = 16,
-    NO_MEMORY = -1 /* beside libsamplerate's status, which is 0 or above */
+    NO_MEMORY = -1     /* beside libsamplerate's status, which is 0 or above */
 };
 
 size_t rvc_scaled_frames(size_t n, int from, int to) {
@@ -101,7 +100,7 @@ nn_code rvc_resampler_new(rvc_resampler **out, int from, int to, int threads, nn
     rvc_resampler *r = calloc(1, sizeof *r);
     if (!r) return nn_fail_memory(e, "the resampler");
     *r = (rvc_resampler){.from = from, .to = to, .ratio = (double)to / from, .first = true};
-    r->threads = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : (size_t)threads;
+    r->threads = threads < 1 ? 1 : threads > RVC_MOST_THREADS ? RVC_MOST_THREADS : (size_t)threads;
     if (from != to) divide(r);
     bool good = true;
     if (r->group.in) {
@@ -182,32 +181,21 @@ typedef struct work {
     const rvc_resampler *r;
     float *y;
     size_t wanted;
-    atomic_size_t next; /* LANES segments */
     atomic_int status;
 } work;
 
-static void *serve(void *argument) {
-    work *w = argument;
-    const size_t most = LANES * w->r->segment.out;
-    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) * most < w->wanted;) {
-        const size_t left = w->wanted - i * most;
-        const int status = run_lanes(w->r, i * LANES, w->y + i * most, left < most ? left : most);
-        if (status) atomic_store(&w->status, status);
-    }
-    return NULL;
+static void run_task(void *context, size_t task) {
+    work *w = context;
+    const size_t most = LANES * w->r->segment.out, left = w->wanted - task * most;
+    const int status = run_lanes(w->r, task * LANES, w->y + task * most, left < most ? left : most);
+    if (status) atomic_store(&w->status, status);
 }
 
 /* The next outputs, a group's at most, by as many threads as can be started. */
 static nn_code run_group(const rvc_resampler *r, float *y, size_t wanted, nn_error *e) {
     const size_t most = LANES * r->segment.out;
     work w = {.r = r, .y = y, .wanted = wanted};
-    pthread_t thread[MAX_THREADS];
-    size_t started = 0;
-    while (started + 1 < r->threads && (started + 1) * most < wanted &&
-           pthread_create(&thread[started], NULL, serve, &w) == 0)
-        started++;
-    serve(&w);
-    while (started > 0) pthread_join(thread[--started], NULL);
+    rvc_share((int)r->threads, (wanted + most - 1) / most, run_task, &w);
     return w.status ? fail(r, w.status, e) : NN_OK;
 }
 

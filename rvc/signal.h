@@ -11,7 +11,7 @@
 /* ---- filter.c ---- */
 /* Zero-phase high-pass, Butterworth of order 5 at 48 Hz for 16 kHz, as scipy.signal.filtfilt(b, a, x) computes it: odd
  * extension by min(18, n-1) samples, initial state from lfilter_zi, double precision. In place. */
-nn_code rvc_highpass(rvc_buffer *x, nn_error *e);
+nn_code rvc_highpass(rvc_buffer *x, int threads, nn_error *e);
 
 /* ---- level.c ---- */
 float rvc_peak(const float *x, size_t n);                       /* largest |x|; not finite where a sample is not */
@@ -50,7 +50,7 @@ nn_code rvc_chunk_cuts(rvc_buffer *x, rvc_chunking p, int multiple, size_t **cut
 /* y at out_rate takes on the loudness of x at in_rate: y *= rms_x^(1-rate) * max(rms_y, 1e-6)^(rate-1). RMS in 1 s
  * frames, hop 0.5 s, centred, zero padding (librosa.feature.rms(frame_length=sr//2*2, hop_length=sr//2)), interpolated
  * linearly to y's samples with half-pixel centres (torch F.interpolate(mode="linear")). rate 1 changes nothing. */
-nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate, float rate, nn_error *e);
+nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate, float rate, int threads, nn_error *e);
 
 /* ---- noise.c ---- */
 /* Standard normal numbers from a counter: element i of stream `stream` under `seed` is the same wherever it is asked for

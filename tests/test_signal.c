@@ -15,12 +15,12 @@ static const double PI = 3.141592653589793;
 
 static nn_code highpass(const float *x, size_t n, float *y, nn_error *e) {
     if (x != y) memcpy(y, x, n * sizeof *y);
-    return rvc_highpass(LEND(y, n), e);
+    return rvc_highpass(LEND(y, n), 3, e);
 }
 
 static nn_code mix_loudness(float *x, size_t n, int in_rate, float *y, size_t m, int out_rate, float rate,
                             nn_error *e) {
-    return rvc_mix_loudness(LEND(x, n), in_rate, LEND(y, m), out_rate, rate, e);
+    return rvc_mix_loudness(LEND(x, n), in_rate, LEND(y, m), out_rate, rate, 3, e);
 }
 
 /* *out [m], or [round(n*to/from)] where m is 0; free() it. NULL on failure. */
