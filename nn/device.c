@@ -72,9 +72,10 @@ nn_code nn_device_open_precise(nn_device **out, const char *name, nn_precision p
 }
 
 nn_code nn_device_open_beside(nn_device **out, nn_device *other, nn_precision precision, nn_error *e) {
-    if (!nn_vulkan_is(other)) return nn_cpu_open(out, precision, other->threads, e);
+    const bool plain = precision == NN_PLAIN;
+    if (!nn_vulkan_is(other)) return nn_cpu_open(out, plain ? NN_F32 : precision, other->threads, e);
     const nn_code code = check_gpu(other->name, precision, e);
-    return code ? code : nn_vulkan_open_beside(out, other, bits(precision), e);
+    return code ? code : nn_vulkan_open_beside(out, other, bits(precision), !plain, e);
 }
 
 void nn_device_close(nn_device *d) {

@@ -37,7 +37,7 @@ struct rvc_whole {
     nn_device *device;
     nn_vectors index;
     nn_plan_cache *chunks, *pitches;
-    rvc_whole *exact; /* the same in float32, made when first needed; owns its device */
+    rvc_whole *exact; /* the same in plain float32, made when first needed; owns its device */
     float *buffer;    /* [capacity], for what the host prepares */
     size_t capacity;
     rvc_profile *profile; /* where what runs is added up; or NULL */
@@ -330,7 +330,7 @@ static nn_code run(rvc_whole *w, rvc_job *job, const rvc_segment *s) {
 static nn_code run_exact(rvc_whole *w, rvc_job *job, const rvc_segment *s) {
     if (!w->exact) {
         nn_device *d;
-        nn_code code = nn_device_open_beside(&d, w->device, NN_F32, job->e);
+        nn_code code = nn_device_open_beside(&d, w->device, NN_PLAIN, job->e);
         if (code) return code;
         code = rvc_whole_new(&w->exact, w->models, d, job->e);
         if (code) {

@@ -150,7 +150,7 @@ static void chunks_side_by_side(void **state) {
     size_t used = 0;
     for (int turn = 0; turn < 3; turn++) { /* one at a time, two, room for one */
         if (turn) setenv("RVC_CONVERTERS", "2", 1);
-        if (turn == 2) limit_memory(used + used / 10);
+        if (turn == 2) limit_memory(used + 100000); /* a second one wants a megabyte at least */
         opened on = open_on(F16, v2, NULL);
         rvc_audio out = convert(&on, x, N, &o, NULL);
         assert_true((on.converter->mate != NULL) == (turn == 1));
@@ -262,13 +262,17 @@ static void what_float16_cannot_hold_is_done_in_float32(void **state) {
     opened on = open_on(CPU, voice, NULL);
     rvc_audio want = convert(&on, x, N, &o, NULL);
     close_all(&on);
-    on = open_on(F16, voice, NULL);
-    rvc_audio out = convert(&on, x, N, &o, NULL);
-    close_all(&on);
-    assert_int_equal(out.timing.repeated, 1);
-    const double snr = compare(&out, &want);
-    print_message("made again in float32: %.1f dB\n", snr);
-    assert_true(snr > 60);
+    for (int setup = F32; setup <= F16; setup++) { /* float32 may be pairs of float16 */
+        on = open_on(setup, voice, NULL);
+        rvc_audio out = convert(&on, x, N, &o, NULL);
+        const int repeated = (int)out.timing.repeated;
+        const double snr = compare(&out, &want);
+        print_message("%s, %d chunks made again: %.1f dB\n", rvc_converter_device(on.converter), repeated,
+                      snr);
+        close_all(&on);
+        assert_true(repeated <= 1 && (setup == F32 || repeated == 1));
+        assert_true(snr > 60);
+    }
     rvc_audio_free(&want);
     free(x);
 }

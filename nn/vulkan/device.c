@@ -312,7 +312,7 @@ bool nn_vulkan_is(const nn_device *d) {
     return d->backend == &nn_vk_backend;
 }
 
-nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, nn_error *e) {
+nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, bool matrices, nn_error *e) {
     const nn_vk_device *o = (const nn_vk_device *)other;
     *out = NULL;
     nn_code code = check_precision(precision, e);
@@ -325,6 +325,7 @@ nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, 
     d->pool = VK_NULL_HANDLE;
     d->fence = VK_NULL_HANDLE;
     d->card.traits = d->card.can;
+    d->card.traits.matrix &= matrices;
     nn_vk_lock(d);
     d->home->devices++;
     take_queues(d);

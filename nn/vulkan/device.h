@@ -141,6 +141,7 @@ typedef struct nn_vk_home {
     nn_vk_store *stores;
     size_t bytes, most_bytes;        /* of the card's own memory in use, now and at most */
     size_t limit;                    /* of them, from the environment; 0: none */
+    bool full;                       /* something found no room: weights that no plan uses go with the next plan that does */
     size_t page;                     /* bytes that a store should not exceed */
     long runs_left;                  /* of plans until the device is to seem lost; negative: never */
     char complaint[600];             /* the validation layer's first, or "" */

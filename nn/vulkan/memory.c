@@ -87,6 +87,7 @@ static nn_code fail_memory(nn_vk_device *d, VkDeviceSize bytes, const char *what
     nn_vk_lock(d);
     const double used = (double)d->home->bytes,
                  all = (double)(d->home->limit ? d->home->limit : d->card.bytes);
+    d->home->full = true;
     nn_vk_unlock(d);
     return nn_fail(e, NN_ERROR_MEMORY,
                    "%s: out of device memory: no room for %.0f MB of %s beside the %.0f MB that this program "

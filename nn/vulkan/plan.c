@@ -394,6 +394,11 @@ static void vk_release(nn_plan *p) {
     if (s->queries) d->api.DestroyQueryPool(d->device, s->queries, NULL);
     nn_vk_buffer_free(&s->staging, d);
     for (int i = 0; i < s->parts; i++) nn_vk_store_release(s->part[i].store, d);
+    nn_vk_lock(d);
+    if (d->home->full)
+        nn_vk_stores_free(d, true); /* a plan for fewer rows may want its weights laid out otherwise */
+    d->home->full = false;
+    nn_vk_unlock(d);
     free(s->outside);
     free(s->call);
     free(s);

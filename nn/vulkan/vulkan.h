@@ -23,9 +23,9 @@
  * is used by one thread at a time. */
 nn_code nn_vulkan_open(nn_device **out, const char *selector, int precision, nn_error *e);
 
-/* Another device on the card of `other`, for another thread or another precision. They share the weights on the card, as far
- * as their precision is the same, and compiled shaders; either may be closed first. */
-nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, nn_error *e);
+/* Another device on the card of `other`, for another thread or another precision; without cooperative matrices if so wished.
+ * They share the weights on the card, as far as their precision is the same, and compiled shaders; either may be closed first. */
+nn_code nn_vulkan_open_beside(nn_device **out, nn_device *other, int precision, bool matrices, nn_error *e);
 
 bool nn_vulkan_is(const nn_device *d);          /* a device of this back end */
 size_t nn_vulkan_memory(nn_device *d);          /* bytes of the card's own memory that it and those beside it have used at most */
