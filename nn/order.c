@@ -5,7 +5,8 @@
  *
  * A small node does not fill a large device, so what does not depend on each other stands side by side: nodes are ranked by
  * how many others must follow them, which puts each as late as it can stand, so that values lie about as briefly as may be.
- * Large values stay in the graph's order, which keeps few of them at a time; stretches between them are ranked by themselves. */
+ * Large values stay in the graph's order, which keeps few of them at a time; stretches between them are ranked by themselves.
+ * Branch 1, which has a queue of its own or is as well done first, stands before branch 0, which may read it. */
 #include "plan.h"
 
 #include <stdlib.h>
@@ -26,12 +27,13 @@ static void rank(nn_plan *p, int from, int to, int *rank_of, const int *position
             if (at >= from && rank_of[at] < least) rank_of[at] = least;
         }
     }
-    for (int r = highest; r >= 0; r--) {
-        const int first = used;
-        for (int i = from; i < to; i++)
-            if (rank_of[i] == r) sorted[used++] = p->node[i];
-        for (int i = first; i < used; i++) p->rank[i] = (nn_rank){first, used - 1};
-    }
+    for (int branch = 1; branch >= 0; branch--)
+        for (int r = highest; r >= 0; r--) {
+            const int first = used;
+            for (int i = from; i < to; i++)
+                if (rank_of[i] == r && p->node[i]->branch == branch) sorted[used++] = p->node[i];
+            for (int i = first; i < used; i++) p->rank[i] = (nn_rank){first, used - 1};
+        }
     memcpy(p->node + from, sorted + from, (size_t)(to - from) * sizeof *sorted);
 }
 

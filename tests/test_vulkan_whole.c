@@ -139,35 +139,46 @@ static void limit_memory(size_t bytes) {
     setenv("RVC_VULKAN_MEMORY", text, 1);
 }
 
+/* The samples of x in chunks of a second, on a device of `converters` queues and so much memory (0: all there is); whether two
+ * were made at a time, and the most memory that was used. */
+static rvc_audio convert_chunks(const float *x, size_t n, const char *converters, size_t memory, bool *paired,
+                                size_t *used) {
+    rvc_options o = rvc_default_options();
+    o.x_query = o.x_center = o.x_max = 1;
+    setenv("RVC_CONVERTERS", converters, 1);
+    if (memory) limit_memory(memory);
+    opened on = open_on(F16, v2, NULL);
+    rvc_audio out = convert(&on, x, n, &o, NULL);
+    *paired = on.converter->mate != NULL;
+    *used = rvc_converter_device_memory(on.converter);
+    assert_true(on.converter->alone == (!*paired && !strcmp(converters, "2")));
+    assert_true(out.timing.synthesis <= out.timing.total);
+    close_all(&on);
+    unsetenv("RVC_CONVERTERS");
+    unsetenv("RVC_VULKAN_MEMORY");
+    return out;
+}
+
 /* Two chunks at a time become what they become one after another; so they do where memory is too short for two. */
 static void chunks_side_by_side(void **state) {
     (void)state;
     enum { N = 70000 };
     float *x = make_speech(N);
-    rvc_audio want = {0};
-    rvc_options o = rvc_default_options();
-    o.x_query = o.x_center = o.x_max = 1;
-    size_t used = 0;
-    for (int turn = 0; turn < 3; turn++) { /* one at a time, two, room for one */
-        if (turn) setenv("RVC_CONVERTERS", "2", 1);
-        if (turn == 2) limit_memory(used + 100000); /* a second one wants a megabyte at least */
-        opened on = open_on(F16, v2, NULL);
-        rvc_audio out = convert(&on, x, N, &o, NULL);
-        assert_true((on.converter->mate != NULL) == (turn == 1));
-        assert_true(on.converter->alone == (turn == 2));
-        if (!turn) {
-            used = rvc_converter_device_memory(on.converter);
-            want = out;
-        } else {
-            assert_int_equal(out.frames, want.frames);
-            assert_memory_equal(out.samples, want.samples, want.frames * sizeof *want.samples);
-            assert_true(out.timing.synthesis <= out.timing.total);
-            rvc_audio_free(&out);
-        }
-        close_all(&on);
+    bool paired;
+    size_t one, two, most;
+    rvc_audio want = convert_chunks(x, N, "1", 0, &paired, &one);
+    assert_false(paired);
+    rvc_audio out = convert_chunks(x, N, "2", 0, &paired, &two);
+    assert_true(paired);
+    for (most = two; paired; most -= two / 32) { /* less and less, until there is room for one only */
+        assert_memory_equal(out.samples, want.samples, want.frames * sizeof *want.samples);
+        assert_int_equal(out.frames, want.frames);
+        rvc_audio_free(&out);
+        out = convert_chunks(x, N, "2", most, &paired, &one);
     }
-    unsetenv("RVC_CONVERTERS");
-    unsetenv("RVC_VULKAN_MEMORY");
+    print_message("two chunks at a time in %zu bytes, one in %zu\n", two, one);
+    assert_memory_equal(out.samples, want.samples, want.frames * sizeof *want.samples);
+    rvc_audio_free(&out);
     rvc_audio_free(&want);
     free(x);
 }
