@@ -24,7 +24,8 @@ typedef struct nn_shape { int h, w, c; } nn_shape;
 
 /* ---- devices ------------------------------------------------------------------------------------------- */
 
-/* NN_F32 may take a float32 factor as two float16, which is as exact but ends at 65504; NN_PLAIN does not, and is slower. */
+/* NN_F32 may take a float32 factor as two float16, which is as exact but ends at 65504; NN_PLAIN, for
+ * nn_device_open_beside only, does not, and is slower. */
 typedef enum nn_precision { NN_F32, NN_F16, NN_BF16, NN_PLAIN } nn_precision;
 
 /* Opens the device `name`, for products in f32:

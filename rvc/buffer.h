@@ -38,6 +38,9 @@ rvc_buffer rvc_buffer_again(rvc_buffer *kept);
 /* Floats from .. from+count-1 are worked on now; what was viewed earlier may leave memory. Returns at + from. */
 float *rvc_buffer_view(rvc_buffer *b, size_t from, size_t count);
 
+/* How many of `threads` threads may view b at a time: a mapped one is one thread's. */
+static inline int rvc_buffer_threads(const rvc_buffer *b, int threads) { return b->pages ? 1 : threads; }
+
 /* The same memory as a buffer of its own, which is not freed and ends with b. */
 rvc_buffer rvc_buffer_part(const rvc_buffer *b, size_t from, size_t count);
 

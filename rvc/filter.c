@@ -24,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "share.h"
+#include "../nn/share.h"
 #include "vector.h"
 
 enum { ORDER = 5, EDGE = 3 * (ORDER + 1), LANES = 8, SPAN = 256, GROUP = LANES * SPAN };
@@ -259,7 +259,7 @@ static void sweep_share(void *context, size_t task) {
 
 static void run_sweep(sweep *p, int kind, int threads) {
     p->kind = kind;
-    rvc_share(p->x->pages ? 1 : threads, (p->l.groups + SHARE - 1) / SHARE, sweep_share, p);
+    nn_share(rvc_buffer_threads(p->x, threads), (p->l.groups + SHARE - 1) / SHARE, sweep_share, p);
 }
 
 static const decay *decay_of(const sweep *p, const decay d[2], size_t g) {

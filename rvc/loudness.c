@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "share.h"
+#include "../nn/share.h"
 #include "vector.h"
 
 static const double RMS_FLOOR = 1e-6;
@@ -194,8 +194,7 @@ nn_code rvc_mix_loudness(rvc_buffer *x, int in_rate, rvc_buffer *y, int out_rate
                    {y_rms, y_count, (double)y_count / (double)m},
                    1 - (double)rate},
                   y};
-    rvc_share(y->pages ? 1 : threads, (m + SHARE - 1) / SHARE, mix_share,
-              &all); /* a mapped one is one thread's */
+    nn_share(rvc_buffer_threads(y, threads), (m + SHARE - 1) / SHARE, mix_share, &all);
     free(x_rms);
     free(y_rms);
     return NN_OK;

@@ -16,8 +16,8 @@
  *
  * Rates whose periods are too long for that (44099 to 16000), or ratios whose filters are (above 200), go
  * through one long run. */
+#include "../nn/share.h"
 #include "signal.h"
-#include "share.h"
 
 #include <samplerate.h>
 #include <stdatomic.h>
@@ -63,7 +63,7 @@ typedef struct span { /* the same time at both rates */
 struct rvc_resampler {
     int from, to;
     double ratio;
-    size_t threads;
+    int threads;
     SRC_STATE *state; /* of one long run */
     span margin, segment;
     span group;   /* segments worked on together; {0}: equal rates or one long run */
@@ -100,7 +100,7 @@ nn_code rvc_resampler_new(rvc_resampler **out, int from, int to, int threads, nn
     rvc_resampler *r = calloc(1, sizeof *r);
     if (!r) return nn_fail_memory(e, "the resampler");
     *r = (rvc_resampler){.from = from, .to = to, .ratio = (double)to / from, .first = true};
-    r->threads = threads < 1 ? 1 : threads > RVC_MOST_THREADS ? RVC_MOST_THREADS : (size_t)threads;
+    r->threads = threads;
     if (from != to) divide(r);
     bool good = true;
     if (r->group.in) {
@@ -195,7 +195,7 @@ static void run_task(void *context, size_t task) {
 static nn_code run_group(const rvc_resampler *r, float *y, size_t wanted, nn_error *e) {
     const size_t most = LANES * r->segment.out;
     work w = {.r = r, .y = y, .wanted = wanted};
-    rvc_share((int)r->threads, (wanted + most - 1) / most, run_task, &w);
+    nn_share(r->threads, (wanted + most - 1) / most, run_task, &w);
     return w.status ? fail(r, w.status, e) : NN_OK;
 }
 

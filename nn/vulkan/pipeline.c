@@ -5,14 +5,13 @@
  * cannot be read or written is as if it were not there. */
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../share.h"
 #include "device.h"
 #include "specialize.h"
 
@@ -78,16 +77,10 @@ static void make_one(nn_vk_device *d, nn_vk_pipeline *p) {
     free(special);
 }
 
-typedef struct job {
-    nn_vk_device *device;
-    atomic_int next;
-} job;
-
-static void *make_some(void *context) {
-    job *j = context;
-    for (int i; (i = atomic_fetch_add(&j->next, 1)) < j->device->home->pipelines;)
-        if (!j->device->home->pipeline[i]->handle) make_one(j->device, j->device->home->pipeline[i]);
-    return NULL;
+static void make_if_new(void *context, size_t i) {
+    nn_vk_device *d = context;
+    nn_vk_pipeline *p = d->home->pipeline[i];
+    if (!p->handle) make_one(d, p);
 }
 
 /* How long a driver takes for one, roughly: half a second, a third, a fifth; hundredths for the rest. */
@@ -105,20 +98,13 @@ static int by_toil(const void *a, const void *b) {
 
 /* Drivers take milliseconds to seconds for one pipeline, and threads side by side. */
 nn_code nn_vk_pipelines_make(nn_vk_device *d, nn_error *e) {
-    enum { MOST_THREADS = 16 };
-    pthread_t thread[MOST_THREADS];
     const nn_vk_home *h = d->home;
-    int wanted = 0, threads = 0;
+    int wanted = 0;
     for (int i = 0; i < h->pipelines; i++) wanted += !h->pipeline[i]->handle;
     if (!wanted) return NN_OK;
     qsort(h->pipeline, (size_t)h->pipelines, sizeof(nn_vk_pipeline *), by_toil);
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    job j = {.device = d};
-    while (threads < MOST_THREADS && threads + 1 < wanted && threads + 1 < cores &&
-           !pthread_create(&thread[threads], NULL, make_some, &j))
-        threads++;
-    make_some(&j);
-    for (int i = 0; i < threads; i++) pthread_join(thread[i], NULL);
+    nn_share(wanted < cores ? wanted : (int)cores, (size_t)h->pipelines, make_if_new, d);
     for (int i = 0; i < h->pipelines; i++) {
         char what[120];
         snprintf(what, sizeof what, "compiling the shader \"%s\"", h->pipeline[i]->shader->name);

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+enum { MOST_THREADS = 16 };
+
 typedef struct work {
     void (*run)(void *context, size_t task);
     void *context;
@@ -17,11 +19,10 @@ static void *serve(void *argument) {
     return NULL;
 }
 
-void rvc_share(int threads, size_t tasks, void (*run)(void *context, size_t task), void *context) {
+void nn_share(int threads, size_t tasks, void (*run)(void *context, size_t task), void *context) {
     work w = {.run = run, .context = context, .tasks = tasks};
-    pthread_t thread[RVC_MOST_THREADS];
-    size_t started = 0,
-           most = threads < RVC_MOST_THREADS ? (size_t)(threads > 1 ? threads : 1) : RVC_MOST_THREADS;
+    pthread_t thread[MOST_THREADS];
+    size_t started = 0, most = threads < MOST_THREADS ? (size_t)(threads > 1 ? threads : 1) : MOST_THREADS;
     while (started + 1 < most && started + 1 < tasks &&
            pthread_create(&thread[started], NULL, serve, &w) == 0)
         started++;
